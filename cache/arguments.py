@@ -1,0 +1,58 @@
+"""Checks of what callers pass in: each returns the plain value or says what was wrong with it."""
+
+import math
+from datetime import timedelta
+
+Ttl = float | timedelta
+
+
+def plain_key(key: object) -> str:
+    """Return `key` as a plain str; a str subclass counts as its text, whatever methods it has."""
+    if not isinstance(key, str):
+        raise TypeError(f"a key must be a str, not {type(key).__name__}")
+    return key if type(key) is str else str.__str__(key)
+
+
+def seconds(value: object, name: str = "ttl") -> float:
+    """Return a duration in seconds, `math.inf` for never; `name` is what the error calls it.
+
+    Takes an int or float above zero, however large, or a `timedelta`. Zero, negative and NaN are
+    ValueErrors, anything else (a bool too) is a TypeError.
+    """
+    if isinstance(value, timedelta):
+        length = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            length = float(value)
+        except OverflowError:
+            length = math.inf if value > 0 else -math.inf
+    else:
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be an int or float of seconds or a timedelta, not {kind}")
+    if not length > 0:
+        found = "NaN" if math.isnan(length) else "zero" if length == 0 else "a negative number"
+        raise ValueError(f"{name} must be above zero, not {found}")
+    return length
+
+
+def amount(value: object) -> float:
+    """Return `value` if it is a number to count by: an int or float, no bool."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"amount must be an int or float, not {type(value).__name__}")
+    return value
+
+
+def pattern(value: object) -> str:
+    """Return `value` as a plain str if it can be a glob pattern."""
+    if not isinstance(value, str):
+        raise TypeError(f"a pattern must be a str, not {type(value).__name__}")
+    return value if type(value) is str else str.__str__(value)
+
+
+def size(value: object) -> int:
+    """Return `value` if it can be a `max_size`: an int of at least 1, no bool."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"max_size must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"max_size must be at least 1, not {value}")
+    return value
