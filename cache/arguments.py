@@ -37,9 +37,20 @@ def seconds(value: object, name: str = "ttl") -> float:
 
 def amount(value: object) -> float:
     """Return `value` if it is a number to count by: an int or float, no bool."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"amount must be an int or float, not {type(value).__name__}")
-    return value
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__index__(value)
+    raise TypeError(f"amount must be an int or float, not {type(value).__name__}")
+
+
+def number(value: object, key: str) -> float:
+    """Return the plain number behind the value at `key`; ValueError where it is none."""
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__index__(value)
+    raise ValueError(f"the value at {key!r} is no number to count with but {type(value).__name__}")
 
 
 def pattern(value: object) -> str:

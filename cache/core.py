@@ -1,0 +1,845 @@
+"""`DistributedCache`: an LRU cache with TTLs, exact statistics and snapshots, safe among threads.
+
+How the parts play together, and why each step is in the order it is in, stands in DESIGN.md.
+"""
+
+import math
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from itertools import compress, count, islice
+from time import monotonic
+from types import TracebackType
+from typing import Any, Generic, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
+
+from . import arguments, snapshot, sweeper
+from .expiry import Entry, ExpiryIndex
+from .flights import Flights
+from .memoize import Memoized, memoize
+from .patterns import compile_glob
+from .plain import Codec
+from .stats import CacheStats
+
+V = TypeVar("V")
+D = TypeVar("D")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MISSING: Any = object()
+_SLICE = 2_000  # entries that one hold of the lock removes, or one call of a C function walks
+_ROWS = 1_000  # entries in a slice of a snapshot
+_WALK = 20_000  # keys that one step of a save's walk takes: some 6 ms in which no thread runs
+_YIELD = 0.0001  # seconds; long enough for a thread that waits for the lock to wake and take it
+
+# With the GIL, a hit is a few atomic steps and needs no lock. Without it, every read takes the lock.
+_LOCK_FREE = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+class DistributedCache(Generic[V]):
+    """A cache of up to `max_size` entries that the threads of one process share.
+
+    Full, it evicts the least recently used entry. `default_ttl` is the life of entries that are
+    set without one, in seconds or as a `timedelta`; None is for ever. A daemon thread removes
+    expired entries every `cleanup_interval` seconds. `trust` names the classes, and the modules
+    whose classes, may be in snapshots beside plain data; `secret` seals them.
+
+    Keys are str, values anything; values are handed out as they are, not copied. Bad arguments
+    are a TypeError or ValueError before anything changes.
+    """
+
+    def __init__(
+        self,
+        max_size: int = 1000,
+        *,
+        default_ttl: float | timedelta | None = None,
+        cleanup_interval: float | timedelta = 60.0,
+        trust: Iterable[type | str] = (),
+        secret: bytes | None = None,
+    ) -> None:
+        self._max_size = arguments.size(max_size)
+        self._default_life = math.inf
+        if default_ttl is not None:
+            self._default_life = arguments.seconds(default_ttl, "default_ttl")
+        self._cleanup_interval = arguments.seconds(cleanup_interval, "cleanup_interval")
+        self._codec = Codec(trust)
+        self._secret = snapshot.checked_secret(secret)
+        self._lock = threading.RLock()
+        self._acquire = self._lock.acquire  # half the price of `with` on a hot path
+        self._release = self._lock.release
+        self._closed = False  # guarded by _lock
+        self._evictions = 0  # guarded by _lock
+        self._expirations = 0  # guarded by _lock
+        # Each `next` counts one read, in one atomic step; `_counted` reads them.
+        self._hits = count()
+        self._misses = count()
+        # Changed under _lock only, except that a hit moves its key to the end without it.
+        self._entries: OrderedDict[str, Entry] = OrderedDict()  # from least to most recently used
+        self._touch: Callable[[str], None] = self._entries.move_to_end
+        self._expiry = ExpiryIndex()  # guarded by _lock
+        self._flights: Flights[V] = Flights()  # has a lock of its own, taken inside _lock
+        self._noting = False  # guarded by _lock
+        self._uses: deque[str] = deque()  # hits during the walk of a save, to be replayed
+        self._end_cleanup = sweeper.start(self, self._cleanup_interval)
+        _caches[id(self)] = self
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    @overload
+    def get(self, key: str) -> V | None: ...
+    @overload
+    def get(self, key: str, default: D) -> V | D: ...
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value at `key`, or `default` where there is no live entry.
+
+        A hit makes the key most recently used. An expired entry is removed, and is a miss.
+        """
+        # Flat and without the lock, for speed: look up, move to the end and count are one atomic
+        # step each, in an order in which any other thread may come between (DESIGN.md, "A hit").
+        if type(key) is not str:
+            key = arguments.plain_key(key)
+        entries = self._entries
+        try:
+            value, deadline, _ = entries[key]
+            if deadline is None or deadline > monotonic():
+                self._touch(key)
+                next(self._hits)
+                return value
+        except KeyError:
+            if entries is self._entries:
+                next(self._misses)
+                return default
+        return self._get_locking(key, default)
+
+    def _get_locking(self, key: str, default: Any = None) -> Any:
+        """Do what `get` does, under the lock: for what is to be removed, and without a GIL."""
+        key = arguments.plain_key(key)
+        gone: list[Entry] = []
+        with self._lock:
+            return self._read_locked(key, default, gone)
+
+    def _read_locked(self, key: str, default: Any, gone: list[Entry]) -> Any:
+        """Return the value at `key` and count the read; a removed entry goes to `gone`."""
+        entry = self._live_locked(key, gone)
+        if entry is None:
+            next(self._misses)
+            return default
+        if key in self._entries:  # a call from inside may have removed it
+            self._entries.move_to_end(key)
+        next(self._hits)
+        return entry[0]
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is a live entry at `key`, even one that holds None.
+
+        Counts no read and is no use of the key. An expired entry is removed.
+        """
+        key = arguments.plain_key(key)
+        gone: list[Entry] = []
+        with self._lock:
+            return self._live_locked(key, gone) is not None
+
+    def ttl(self, key: str) -> float | None:
+        """Return the seconds that `key` has left, `math.inf` for ever, None where it isn't live.
+
+        Counts no read and is no use of the key.
+        """
+        key = arguments.plain_key(key)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            if entry[1] is None:
+                return math.inf
+            left: float = entry[1] - monotonic()
+            return left if left > 0 else None
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, V]:
+        """Return the live ones of `keys` with their values, as they stood at one moment.
+
+        Each key counts as a read, and a hit as a use, in the order given.
+        """
+        wanted = [arguments.plain_key(key) for key in keys]
+        gone: list[Entry] = []
+        found = {}
+        with self._lock:
+            for key in wanted:
+                value = self._read_locked(key, _MISSING, gone)
+                if value is not _MISSING:
+                    found[key] = value
+        return found
+
+    def keys(self, pattern: str = "*") -> list[str]:
+        """Return the live keys that match the glob `pattern`, in no promised order.
+
+        The dialect is that of Redis: `*`, `?`, `[abc]`, `[^a-z]`, `\\`. Takes time in proportion to
+        the number of keys, in slices between which other threads run. Counts no read and is no
+        use of the keys.
+        """
+        glob = compile_glob(arguments.pattern(pattern))
+        with self._lock:
+            # The arbitrary order of the plain dict inside costs a twenty-fifth of the recency order.
+            entries, keys = self._entries, list(dict.keys(self._entries))
+        now = monotonic()
+        matching: list[str] = []
+        for start in range(0, len(keys), _SLICE):
+            chosen = glob.select(keys[start : start + _SLICE])
+            for key in chosen:
+                entry = entries.get(key)
+                if entry is not None and (entry[1] is None or entry[1] > now):
+                    matching.append(key)
+        return matching
+
+    def stats(self) -> CacheStats:
+        """Return the counters and sizes of one moment."""
+        with self._lock:
+            hits, misses = self._counted_locked()
+            size = len(self._entries)
+            return CacheStats(
+                hits, misses, self._evictions, self._expirations, size, self._max_size
+            )
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def set(self, key: str, value: V, ttl: float | timedelta | None = None) -> None:
+        """Store `value` at `key` for `ttl` seconds, in place of whatever was there.
+
+        `ttl=None` means the cache's `default_ttl`; `math.inf` never expires. Makes the key most
+        recently used. A new key in a full cache makes room: expired entries go first, then the
+        least recently used one.
+        """
+        if type(key) is not str:
+            key = arguments.plain_key(key)
+        life = self._default_life if ttl is None else arguments.seconds(ttl)
+        self._acquire()
+        try:
+            if life != math.inf or self._expiry.floors or self._flights.running:
+                gone: list[Entry] = []
+                self._store_locked(key, value, life, gone)
+                return
+            # Flat for speed: what _store_locked does where nothing has a deadline.
+            entries = self._entries
+            fresh = (value, None, None)
+            if key in entries:
+                old = entries[key]
+                entries[key] = fresh
+                entries.move_to_end(key)
+                return
+            if len(entries) >= self._max_size:
+                _, old = entries.popitem(last=False)
+                self._evictions += 1
+            entries[key] = fresh
+            if len(entries) > self._max_size:  # a call from inside has filled the place
+                gone = self._make_room_locked(self._max_size)
+        finally:
+            self._release()
+
+    def add(self, key: str, value: V, ttl: float | timedelta | None = None) -> bool:
+        """Store `value` where there is no live entry at `key`, and tell whether it did.
+
+        `ttl` as in `set`. Follows memcached's add; Redis calls it SET NX.
+        """
+        key = arguments.plain_key(key)
+        life = self._life(ttl)
+        gone: list[Entry] = []
+        with self._lock:
+            free = self._live_locked(key, gone) is None
+            if free:
+                self._store_locked(key, value, life, gone)
+        return free
+
+    def replace(self, key: str, value: V, ttl: float | timedelta | None = None) -> bool:
+        """Store `value` where there is a live entry at `key`, and tell whether it did.
+
+        `ttl` as in `set`: the former deadline goes. Redis calls it SET XX.
+        """
+        key = arguments.plain_key(key)
+        life = self._life(ttl)
+        gone: list[Entry] = []
+        with self._lock:
+            live = self._live_locked(key, gone) is not None
+            if live:
+                self._store_locked(key, value, life, gone)
+        return live
+
+    def set_many(self, mapping: Mapping[str, V], ttl: float | timedelta | None = None) -> None:
+        """Store every value of `mapping` at its key, in its order, as one step.
+
+        `ttl` as in `set`. No `get_many`, `save` or `delete_pattern` sees a part of it.
+        """
+        life = self._life(ttl)
+        pairs = [(arguments.plain_key(key), value) for key, value in mapping.items()]
+        gone: list[Entry] = []
+        with self._lock:
+            for key, value in pairs:
+                self._store_locked(key, value, life, gone)
+
+    def increment(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+        """Add `amount` to the number at `key` in one step and return the sum.
+
+        A missing or expired key becomes `amount`, with `default_ttl`, or is a KeyError with
+        `create=False`; a live one keeps its deadline. Makes the key most recently used. Raises
+        ValueError, changing nothing, when the value is no int or float. Follows Redis INCRBY, but
+        unbounded.
+        """
+        key = arguments.plain_key(key)
+        step = arguments.amount(amount)
+        gone: list[Entry] = []
+        with self._lock:
+            while True:
+                entry = self._live_locked(key, gone)
+                if entry is None:
+                    if not create:
+                        raise KeyError(key)
+                    self._store_locked(key, step, self._default_life, gone)
+                    return step
+                total = arguments.number(entry[0], key) + step
+                fresh = (total, entry[1], entry[2])
+                entries = self._entries
+                if key in entries and entries[key] is entry:  # else a call from inside wrote it
+                    entries[key] = fresh
+                    entries.move_to_end(key)
+                    self._flights.written(key)
+                    return total
+
+    def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+        """Take `amount` from the number at `key`: `increment(key, -amount)`."""
+        return self.increment(key, -arguments.amount(amount), create=create)
+
+    def touch(self, key: str, ttl: float | timedelta | None = None) -> bool:
+        """Give the live entry at `key` a new deadline, and tell whether there was one.
+
+        `ttl` as in `set`. Makes the key most recently used and counts no read.
+        """
+        key = arguments.plain_key(key)
+        life = self._life(ttl)
+        gone: list[Entry] = []
+        with self._lock:
+            entry = self._live_locked(key, gone)
+            if entry is not None:
+                self._store_locked(key, entry[0], life, gone)
+        return entry is not None
+
+    def get_or_set(
+        self, key: str, factory: Callable[[], V], ttl: float | timedelta | None = None
+    ) -> V:
+        """Return the value at `key`, calling `factory()` for it where there is no live entry.
+
+        However many threads ask at once, one factory runs and the others wait for its value, or
+        its exception. It runs without any lock. The value is stored for `ttl` seconds, from when
+        the factory returned, unless the key was written or removed meanwhile; it is returned all
+        the same. Raises RuntimeError in a factory that needs its own key, directly or through
+        another one that waits for it. Counts a hit, or a miss where it called or waited.
+        """
+        key = arguments.plain_key(key)
+        life = self._life(ttl)
+        if not callable(factory):
+            raise TypeError(f"factory must be callable, not {type(factory).__name__}")
+        value = self.get(key, _MISSING)
+        if value is not _MISSING:
+            return value  # type: ignore[no-any-return]
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            # Called from inside another call, which holds the lock: to wait for another thread's
+            # factory could be to wait for ever.
+            value = factory()
+            self.add(key, value, life)
+            return value
+        flight, leading = self._flights.join(key)
+        if not leading:
+            return self._flights.wait(flight)
+        gone: list[Entry] = []
+        try:
+            with self._lock:  # another leader may have landed since the miss
+                entry = self._live_locked(key, gone)
+            value = factory() if entry is None else entry[0]
+        except BaseException as error:
+            self._flights.fail(flight, error)
+            raise
+        with self._lock:
+            if entry is None and flight.store:
+                self._store_locked(key, value, life, gone)
+            self._flights.land(flight, value)
+        return value
+
+    def memoize(
+        self,
+        ttl: float | timedelta | None = None,
+        key: Callable[..., str] | None = None,
+    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        """Return a decorator that caches what a function returns, by its arguments.
+
+        `ttl` as in `set`; `key` makes the key from the call's arguments where the default cannot.
+        The decorated function has `.key_for(...)`, `.invalidate(...)` and `.invalidate_all()`.
+        """
+        life = None if ttl is None else arguments.seconds(ttl)
+        return memoize(self, life, key)
+
+    # -- removing --------------------------------------------------------------------------------
+
+    @overload
+    def pop(self, key: str) -> V | None: ...
+    @overload
+    def pop(self, key: str, default: D) -> V | D: ...
+    def pop(self, key: str, default: Any = None) -> Any:
+        """Remove the entry at `key` and return its value, or `default` where none is live.
+
+        Counts as a read.
+        """
+        key = arguments.plain_key(key)
+        gone: list[Entry] = []
+        with self._lock:
+            self._flights.forget(key)
+            entry = self._live_locked(key, gone)
+            if entry is None:
+                next(self._misses)
+                return default
+            next(self._hits)
+            self._remove_locked(key, gone)
+            return entry[0]
+
+    def delete(self, key: str) -> bool:
+        """Remove the entry at `key` and tell whether there was a live one."""
+        return self.delete_many((key,)) == 1
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        """Remove the entries at `keys` in one step and return how many live ones went."""
+        unwanted = [arguments.plain_key(key) for key in keys]
+        gone: list[Entry] = []
+        removed = 0
+        with self._lock:
+            for key in unwanted:
+                self._flights.forget(key)
+                if self._live_locked(key, gone) is not None:
+                    removed += self._remove_locked(key, gone)
+        return removed
+
+    def delete_pattern(self, pattern: str) -> int:
+        """Remove the entries whose keys match the glob `pattern`; return how many live ones went.
+
+        Those that are there at one moment: what is set while it runs stays. Takes time in
+        proportion to the number of keys, in slices between which other threads run.
+        """
+        glob = compile_glob(arguments.pattern(pattern))
+        in_flight: dict[str, bool] = {}  # key of a running factory: does it match?
+        while True:
+            with self._lock:
+                running = self._flights.keys()
+                if all(key in in_flight for key in running):
+                    for key in running:
+                        if in_flight[key]:
+                            self._flights.forget(key)
+                    now = monotonic()
+                    keys = list(dict.keys(self._entries))
+                    before = list(dict.values(self._entries))
+                    break
+            for key in running:
+                in_flight[key] = glob.matches(key)
+        doomed: list[tuple[str, Entry]] = []
+        for start in range(0, len(keys), _SLICE):
+            part = keys[start : start + _SLICE]
+            chosen = glob.select(part)
+            if chosen:
+                held = dict(zip(part, before[start : start + _SLICE], strict=True))
+                doomed += [(key, held[key]) for key in chosen]
+        removed = 0
+        for start in range(0, len(doomed), _SLICE):
+            if start:
+                time.sleep(_YIELD)
+            removed += self._delete_unchanged(doomed[start : start + _SLICE], now)
+        return removed
+
+    def _delete_unchanged(self, doomed: list[tuple[str, Entry]], now: float) -> int:
+        """Remove those of `doomed` that were live at `now` and have not been set since."""
+        gone: list[Entry] = []
+        removed = 0
+        with self._lock:
+            for key, entry in doomed:
+                deadline = entry[1]
+                if deadline is None or deadline > now:
+                    present = self._entries.get(key)
+                    # The index may have filed it anew, which keeps the deadline's very object.
+                    if present is entry or (
+                        present is not None and deadline is not None and present[1] is deadline
+                    ):
+                        removed += self._remove_locked(key, gone)
+        return removed
+
+    def clear(self) -> None:
+        """Remove every entry. The counters stay: nothing was evicted and nothing expired."""
+        with self._lock:
+            former = self._install_locked(OrderedDict(), ExpiryIndex())
+        _let_go(former)
+
+    def cleanup(self) -> int:
+        """Remove every entry that has expired by now and return how many that were.
+
+        The cost follows their number, not the cache's size. Works in slices between which other
+        threads run. The cleanup thread calls it every `cleanup_interval` seconds.
+        """
+        now = monotonic()
+        removed = 0
+        while True:
+            with self._lock:
+                gone = self._expiry.sweep(self._entries, now, _SLICE)
+                self._expirations += len(gone)
+                more = self._expiry.due(now)
+            removed += len(gone)
+            del gone
+            if not more:
+                return removed
+            time.sleep(_YIELD)
+
+    def reset_stats(self) -> None:
+        """Set hits, misses, evictions and expirations to zero."""
+        with self._lock:
+            self._count_from_locked(0, 0, 0, 0)
+
+    def close(self) -> None:
+        """End the cleanup thread. The cache still serves, and removes what it finds expired."""
+        with self._lock:
+            self._closed = True
+        self._end_cleanup()
+
+    # -- snapshots -------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a snapshot of this moment to the file at `path`, whole or not at all.
+
+        A pickle file of plain data, mode 0600, entries from least to most recently used, each
+        with its wall-clock `expires_at`. Other threads go on: hits throughout, writes once the
+        keys have been read in order of use. Raises OSError where the file cannot be written and
+        SnapshotError, with the key, for a value that is neither plain data nor trusted; the cache
+        and the old file stay as they were.
+        """
+        target = os.fspath(path)
+        with self._lock:
+            header = self._header_locked()
+            # Deadlines are monotonic; this turns them into seconds since the epoch.
+            now = monotonic()
+            epoch = header["saved_at"] - now
+            keys, entries = self._walk_locked()
+            expired = self._expiry.due(now)
+        if expired:
+            live = [entry[1] is None or entry[1] > now for entry in entries]
+            keys, entries = list(compress(keys, live)), list(compress(entries, live))
+        header["entries"] = len(keys)
+        rows = (
+            [
+                (key, value, None if deadline is None else deadline + epoch)
+                for key, (value, deadline, _) in zip(
+                    keys[start : start + _ROWS], entries[start : start + _ROWS], strict=True
+                )
+            ]
+            for start in range(0, len(keys), _ROWS)
+        )
+        snapshot.write(target, header, rows, self._codec, self._secret)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Replace content and counters by those of the snapshot at `path`, in one step.
+
+        Entries come back in their order of use, each with the life it has left by the wall clock;
+        what has expired is dropped, and so are the least recently used ones beyond `max_size`.
+        Raises FileNotFoundError, or SnapshotError for what is no whole snapshot, is sealed with
+        another secret, or holds what is neither plain data nor trusted; nothing has changed then.
+        """
+        header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)
+        entries: OrderedDict[str, Entry] = OrderedDict()
+        expiry = ExpiryIndex()
+        now, wall = monotonic(), time.time()
+        for rows in slices:
+            for key, value, expires_at in rows:
+                if expires_at is None:
+                    entries[key] = (value, None, None)
+                elif expires_at > wall:
+                    life = expires_at - wall
+                    deadline = now + life
+                    slot = expiry.slot(deadline, life)
+                    entries[key] = (value, deadline, slot)
+                    expiry.add(key, slot, deadline)
+            while len(entries) > self._max_size:
+                key, entry = entries.popitem(last=False)
+                if entry[2] is not None:
+                    expiry.discard(key, entry[2], entries)
+        with self._lock:
+            former = self._install_locked(entries, expiry)
+            self._count_from_locked(
+                header["hits"], header["misses"], header["evictions"], header["expirations"]
+            )
+        _let_go(former)
+
+    def _header_locked(self) -> dict[str, Any]:
+        """Return what a snapshot says of this moment, but for the number of its entries."""
+        hits, misses = self._counted_locked()
+        return {
+            "saved_at": time.time(),
+            "hits": hits,
+            "misses": misses,
+            "evictions": self._evictions,
+            "expirations": self._expirations,
+        }
+
+    def _walk_locked(self) -> tuple[list[str], list[Entry]]:
+        """Return all keys, from least to most recently used, and their entries.
+
+        The order can only be read by walking the OrderedDict, which takes 0.3 s at a million and
+        must not see a change. So writers wait for the lock meanwhile, and hits, which need no
+        lock, note their key in a queue instead of moving it; the queue is replayed afterwards.
+        """
+        entries = self._entries
+        self._noting = True
+        self._touch = self._note
+        try:
+            while True:
+                keys: list[str] = []
+                found: list[Entry] = []
+                order = iter(entries)
+                try:
+                    while part := list(islice(order, _WALK)):
+                        keys += part
+                        found += map(entries.__getitem__, part)
+                    return keys, found
+                except (RuntimeError, KeyError):
+                    continue  # a hit that began before the walk has moved its key just now
+        finally:
+            for _ in range(len(self._uses)):
+                self._replay_locked()
+            self._touch = self._touch_waiting  # lets no further hit pass the ones in the queue
+            self._noting = False
+            while self._uses:
+                self._replay_locked()
+            self._touch = self._entries.move_to_end
+
+    def _note(self, key: str) -> None:
+        """Stand in for `_touch` during a walk."""
+        self._uses.append(key)
+        if not self._noting:  # the walk has ended between the hit's look at _touch and here
+            with self._lock:
+                while self._uses:
+                    self._replay_locked()
+
+    def _touch_waiting(self, key: str) -> None:
+        """Stand in for `_touch` while the last of the queue is replayed."""
+        with self._lock:
+            self._entries.move_to_end(key)
+
+    def _replay_locked(self) -> None:
+        key = self._uses.popleft()
+        if key in self._entries:
+            self._entries.move_to_end(key)
+
+    # -- steps under the lock --------------------------------------------------------------------
+    # Code of the same thread may run at any call in here (a finalizer, a signal handler) and may
+    # call the cache. So what is looked up and then changed is looked up again right before, by
+    # operators, between which CPython runs nothing else; removed entries go to `gone`, which the
+    # caller drops after it has released the lock.
+
+    def _live_locked(self, key: str, gone: list[Entry]) -> Entry | None:
+        """Return the live entry at `key`; an expired one is removed. The one rule of expiry."""
+        entry = self._entries.get(key)
+        if entry is None or entry[1] is None or entry[1] > monotonic():
+            return entry
+        self._expirations += self._remove_locked(key, gone)
+        return None
+
+    def _remove_locked(self, key: str, gone: list[Entry]) -> int:
+        """Remove the entry at `key`, if any, and return how many that were."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return 0
+        gone.append(entry)
+        if entry[2] is not None:
+            self._expiry.discard(key, entry[2], self._entries)
+        return 1
+
+    def _store_locked(self, key: str, value: Any, life: float, gone: list[Entry]) -> None:
+        """Put `value` at `key`, as the most recently used, with `life` seconds to live."""
+        entries, expiry = self._entries, self._expiry
+        deadline = slot = None
+        now = monotonic()
+        if life != math.inf and now + life != math.inf:
+            deadline = now + life
+            slot = expiry.slot(deadline, life)
+        fresh = (value, deadline, slot)
+        if key not in entries and len(entries) >= self._max_size:
+            gone += self._make_room_locked(self._max_size - 1)
+        old = None
+        if key in entries:
+            old = entries[key]
+            entries[key] = fresh
+            entries.move_to_end(key)
+            gone.append(old)
+            if old[1] is not None and old[1] <= now:
+                self._expirations += 1
+            if old[2] is not None and old[2] != slot:
+                expiry.discard(key, old[2], entries)
+        else:
+            entries[key] = fresh
+        # In the same slot with no earlier deadline, the key is filed as it should be.
+        if slot is not None and (old is None or old[2] != slot or deadline < old[1]):
+            expiry.add(key, slot, deadline)
+        if len(entries) > self._max_size:  # a call from inside has filled the place
+            gone += self._make_room_locked(self._max_size)
+        self._flights.written(key)
+
+    def _make_room_locked(self, size: int) -> list[Entry]:
+        """Remove entries until `size` are left: expired ones first, then by recency."""
+        gone: list[Entry] = []
+        now = monotonic()
+        while len(self._entries) > size:
+            if self._expiry.due(now):
+                expired = self._expiry.sweep(self._entries, now, _SLICE)
+                self._expirations += len(expired)
+                gone += expired
+            else:
+                key, entry = self._entries.popitem(last=False)
+                self._evictions += 1
+                gone.append(entry)
+                if entry[2] is not None:
+                    self._expiry.discard(key, entry[2], self._entries)
+        return gone
+
+    def _install_locked(
+        self, entries: OrderedDict[str, Entry], expiry: ExpiryIndex
+    ) -> OrderedDict[str, Entry]:
+        """Put other content in place, in one step for every reader; return the former."""
+        former = self._entries
+        self._flights.forget_all()
+        self._expiry = expiry
+        self._entries = entries
+        self._touch = entries.move_to_end
+        return former
+
+    def _count_from_locked(self, hits: int, misses: int, evictions: int, expirations: int) -> None:
+        self._hits, self._misses = count(hits), count(misses)
+        self._evictions, self._expirations = evictions, expirations
+
+    def _counted_locked(self) -> tuple[int, int]:
+        """Return hits and misses of one moment.
+
+        They are counted by `next`, without the lock; a count's text is the one thing of it that
+        can be read without counting, and `repr` of both is one atomic step.
+        """
+        hits, misses = repr((self._hits, self._misses))[1:-1].split(", ")
+        return int(hits[len("count(") : -1]), int(misses[len("count(") : -1])
+
+    # -- the mapping's face ----------------------------------------------------------------------
+
+    def _life(self, ttl: float | timedelta | None) -> float:
+        """Return the seconds to live that a caller's `ttl` stands for."""
+        return self._default_life if ttl is None else arguments.seconds(ttl)
+
+    def __len__(self) -> int:
+        """Return how many entries are stored, expired ones that nothing has removed included."""
+        return len(self._entries)
+
+    def __bool__(self) -> bool:
+        """Return True: an empty cache is a cache."""
+        return True
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether there is a live entry at `key`, as `exists` does."""
+        return self.exists(key)
+
+    def __getitem__(self, key: str) -> V:
+        """Return the value at `key` as `get` does; KeyError where there is no live entry."""
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value  # type: ignore[no-any-return]
+
+    def __setitem__(self, key: str, value: V) -> None:
+        """Store `value` at `key` with the cache's `default_ttl`."""
+        self.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        """Remove the entry at `key`; KeyError where there is no live one."""
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys that are live now; changes meanwhile do not disturb it."""
+        return iter(self.keys())
+
+    def __enter__(self) -> Self:
+        """Return the cache; leaving the `with` block closes it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the cache."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Name the class and how full the cache is; no key, no value."""
+        return f"<{type(self).__name__} with {len(self)} of {self._max_size} entries>"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse: a cache is neither pickled nor copied."""
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied; use save(path) and load(path)"
+        )
+
+    # -- fork ------------------------------------------------------------------------------------
+
+    def _after_fork_in_child(self) -> None:
+        """Begin anew with what the parent's other threads did: cleanup and running factories."""
+        self._flights.reset()
+        if not self._closed:
+            self._end_cleanup = sweeper.start(self, self._cleanup_interval)
+
+
+if not _LOCK_FREE:  # pragma: no cover - free-threaded builds only
+    DistributedCache.get = DistributedCache._get_locking  # type: ignore[method-assign]
+
+
+def _let_go(entries: OrderedDict[str, Entry]) -> None:
+    """Release entries one by one: all at once would stop every thread until the last is freed."""
+    while entries:
+        entries.popitem()
+
+
+# Every cache of the process, so that a fork can take all locks first: no other thread is then
+# inside a change, and the child finds whole state and free locks.
+_caches: "weakref.WeakValueDictionary[int, DistributedCache[Any]]" = weakref.WeakValueDictionary()
+_forking = threading.Lock()
+_held: list[DistributedCache[Any]] = []  # guarded by _forking
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    for reference in _caches.valuerefs():
+        cache = reference()
+        if cache is not None:
+            cache._lock.acquire()
+            _held.append(cache)
+
+
+def _after_fork_in_parent() -> None:
+    held = _held[:]
+    _held.clear()
+    for cache in held:
+        cache._lock.release()
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:
+    held = _held[:]
+    _after_fork_in_parent()
+    for cache in held:
+        cache._after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,56 @@
+"""The daemon thread that calls a cache's `cleanup` every so often, and never keeps it alive."""
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+logger = logging.getLogger("cache")
+
+
+class _Cleanable(Protocol):
+    def cleanup(self) -> int: ...
+
+
+def start(cache: _Cleanable, interval: float) -> Callable[[], None]:
+    """Start the thread for `cache` and return a function that ends it; calling it twice is fine.
+
+    The thread holds the cache weakly and ends at once when the cache is collected. Where the
+    interpreter starts no thread any more, on its way out, there is none.
+    """
+    # A bare lock, not an Event: it is released by a weakref callback, which may run in any thread
+    # at any allocation, also inside an Event's own critical section.
+    ended = threading.Lock()
+    ended.acquire()
+
+    def end(_: object = None) -> None:
+        try:
+            ended.release()
+        except RuntimeError:
+            pass  # the thread has been told already
+
+    reference = weakref.ref(cache, end)
+    wait = min(interval, threading.TIMEOUT_MAX)
+    thread = threading.Thread(
+        target=_run, args=(reference, ended, wait), name="cache-cleanup", daemon=True
+    )
+    try:
+        thread.start()
+    except RuntimeError:
+        logger.debug("no cleanup thread: the interpreter starts none any more")
+    return end
+
+
+def _run(
+    reference: "weakref.ref[_Cleanable]", ended: threading.Lock, wait: float
+) -> None:
+    while not ended.acquire(timeout=wait):
+        cache = reference()
+        if cache is None:
+            return
+        try:
+            cache.cleanup()
+        except Exception:
+            logger.exception("cleanup failed; the next one is due in %s s", wait)
+        del cache  # or this thread would keep it alive while it waits
