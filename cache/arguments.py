@@ -3,7 +3,7 @@
 import math
 from datetime import timedelta
 
-Ttl = float | timedelta
+_HUGE = 1e300  # beyond it an int may be too large for a float
 
 
 def plain_key(key: object) -> str:
@@ -19,6 +19,9 @@ def seconds(value: object, name: str = "ttl") -> float:
     Takes an int or float above zero, however large, or a `timedelta`. Zero, negative and NaN are
     ValueErrors, anything else (a bool too) is a TypeError.
     """
+    kind = type(value)
+    if (kind is float or kind is int) and 0 < value < _HUGE:  # type: ignore[operator]
+        return value  # type: ignore[return-value]
     if isinstance(value, timedelta):
         length = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -27,8 +30,9 @@ def seconds(value: object, name: str = "ttl") -> float:
         except OverflowError:
             length = math.inf if value > 0 else -math.inf
     else:
-        kind = type(value).__name__
-        raise TypeError(f"{name} must be an int or float of seconds or a timedelta, not {kind}")
+        raise TypeError(
+            f"{name} must be an int or float of seconds or a timedelta, not {kind.__name__}"
+        )
     if not length > 0:
         found = "NaN" if math.isnan(length) else "zero" if length == 0 else "a negative number"
         raise ValueError(f"{name} must be above zero, not {found}")

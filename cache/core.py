@@ -103,16 +103,18 @@ class DistributedCache(Generic[V]):
         if type(key) is not str:
             key = arguments.plain_key(key)
         entries = self._entries
-        try:
-            value, deadline, _ = entries[key]
-            if deadline is None or deadline > monotonic():
-                self._touch(key)
-                next(self._hits)
-                return value
-        except KeyError:
-            if entries is self._entries:
-                next(self._misses)
-                return default
+        if key in entries:
+            try:
+                value, deadline, _ = entries[key]
+                if deadline is None or deadline > monotonic():
+                    self._touch(key)
+                    next(self._hits)
+                    return value
+            except KeyError:
+                pass  # removed just now
+        elif entries is self._entries:  # else `load` or `clear` has put another in its place
+            next(self._misses)
+            return default
         return self._get_locking(key, default)
 
     def _get_locking(self, key: str, default: Any = None) -> Any:
@@ -217,24 +219,40 @@ class DistributedCache(Generic[V]):
         life = self._default_life if ttl is None else arguments.seconds(ttl)
         self._acquire()
         try:
-            if life != math.inf or self._expiry.floors or self._flights.running:
-                gone: list[Entry] = []
-                self._store_locked(key, value, life, gone)
-                return
-            # Flat for speed: what _store_locked does where nothing has a deadline.
-            entries = self._entries
-            fresh = (value, None, None)
-            if key in entries:
-                old = entries[key]
-                entries[key] = fresh
-                entries.move_to_end(key)
-                return
-            if len(entries) >= self._max_size:
-                _, old = entries.popitem(last=False)
-                self._evictions += 1
-            entries[key] = fresh
-            if len(entries) > self._max_size:  # a call from inside has filled the place
-                gone = self._make_room_locked(self._max_size)
+            # Flat for speed, where nothing needs the expiry index or concerns a running factory:
+            # nothing has a deadline, or the new one belongs where the old one is filed already.
+            # `old` is released with this frame, after the lock.
+            entries, expiry = self._entries, self._expiry
+            if not self._flights.running:
+                if life == math.inf:
+                    if not expiry.floors:
+                        fresh = (value, None, None)
+                        if key in entries:
+                            old = entries[key]
+                            entries[key] = fresh
+                            entries.move_to_end(key)
+                            return
+                        if len(entries) < self._max_size:
+                            entries[key] = fresh
+                            return
+                        _, old = entries.popitem(last=False)
+                        self._evictions += 1
+                        if len(entries) < self._max_size:
+                            entries[key] = fresh
+                            return
+                elif key in entries:
+                    now = monotonic()
+                    deadline = now + life
+                    slot = expiry.slot(deadline, life)
+                    fresh = (value, deadline, slot)
+                    if key in entries:
+                        old = entries[key]
+                        if old[2] == slot and now < old[1] <= deadline:
+                            entries[key] = fresh
+                            entries.move_to_end(key)
+                            return
+            gone: list[Entry] = []
+            self._store_locked(key, value, life, gone)
         finally:
             self._release()
 
@@ -658,49 +676,49 @@ class DistributedCache(Generic[V]):
     def _store_locked(self, key: str, value: Any, life: float, gone: list[Entry]) -> None:
         """Put `value` at `key`, as the most recently used, with `life` seconds to live."""
         entries, expiry = self._entries, self._expiry
-        deadline = slot = None
         now = monotonic()
-        if life != math.inf and now + life != math.inf:
-            deadline = now + life
+        deadline = now + life
+        slot = None
+        if deadline == math.inf:
+            fresh: Entry = (value, None, None)
+        else:
             slot = expiry.slot(deadline, life)
-        fresh = (value, deadline, slot)
+            fresh = (value, deadline, slot)
         if key not in entries and len(entries) >= self._max_size:
-            gone += self._make_room_locked(self._max_size - 1)
-        old = None
+            self._make_room_locked(self._max_size - 1, now, gone)
         if key in entries:
             old = entries[key]
             entries[key] = fresh
             entries.move_to_end(key)
             gone.append(old)
-            if old[1] is not None and old[1] <= now:
-                self._expirations += 1
-            if old[2] is not None and old[2] != slot:
-                expiry.discard(key, old[2], entries)
+            if old[1] is not None:
+                if old[1] <= now:
+                    self._expirations += 1
+                if old[2] != slot:
+                    expiry.discard(key, old[2], entries)
         else:
             entries[key] = fresh
-        # In the same slot with no earlier deadline, the key is filed as it should be.
-        if slot is not None and (old is None or old[2] != slot or deadline < old[1]):
+        if slot is not None:
             expiry.add(key, slot, deadline)
         if len(entries) > self._max_size:  # a call from inside has filled the place
-            gone += self._make_room_locked(self._max_size)
-        self._flights.written(key)
+            self._make_room_locked(self._max_size, now, gone)
+        if self._flights.running:
+            self._flights.written(key)
 
-    def _make_room_locked(self, size: int) -> list[Entry]:
+    def _make_room_locked(self, size: int, now: float, gone: list[Entry]) -> None:
         """Remove entries until `size` are left: expired ones first, then by recency."""
-        gone: list[Entry] = []
-        now = monotonic()
-        while len(self._entries) > size:
-            if self._expiry.due(now):
-                expired = self._expiry.sweep(self._entries, now, _SLICE)
+        entries, expiry = self._entries, self._expiry
+        while len(entries) > size:
+            if expiry.due(now):
+                expired = expiry.sweep(entries, now, _SLICE)
                 self._expirations += len(expired)
                 gone += expired
             else:
-                key, entry = self._entries.popitem(last=False)
+                key, entry = entries.popitem(last=False)
                 self._evictions += 1
                 gone.append(entry)
                 if entry[2] is not None:
-                    self._expiry.discard(key, entry[2], self._entries)
-        return gone
+                    expiry.discard(key, entry[2], entries)
 
     def _install_locked(
         self, entries: OrderedDict[str, Entry], expiry: ExpiryIndex
