@@ -321,7 +321,7 @@ class DistributedCache(Generic[V]):
                 if key in entries and entries[key] is entry:  # else a call from inside wrote it
                     entries[key] = fresh
                     entries.move_to_end(key)
-                    self._flights.written(key)
+                    self._flights.forget(key)
                     return total
 
     def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
@@ -702,8 +702,7 @@ class DistributedCache(Generic[V]):
             expiry.add(key, slot, deadline)
         if len(entries) > self._max_size:  # a call from inside has filled the place
             self._make_room_locked(self._max_size, now, gone)
-        if self._flights.running:
-            self._flights.written(key)
+        self._flights.forget(key)
 
     def _make_room_locked(self, size: int, now: float, gone: list[Entry]) -> None:
         """Remove entries until `size` are left: expired ones first, then by recency."""
