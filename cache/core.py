@@ -20,7 +20,8 @@ from typing import Any, Generic, NoReturn, ParamSpec, Self, SupportsIndex, TypeV
 from . import arguments, snapshot, sweeper
 from .expiry import Entry, ExpiryIndex
 from .flights import Flights
-from .memoize import Memoized, memoize
+from .memoize import Memoized
+from .memoize import memoize as memoize_in
 from .patterns import compile_glob
 from .plain import Codec
 from .stats import CacheStats
@@ -32,7 +33,6 @@ R = TypeVar("R")
 
 _MISSING: Any = object()
 _SLICE = 2_000  # entries that one hold of the lock removes, or one call of a C function walks
-_ROWS = 1_000  # entries in a slice of a snapshot
 _WALK = 20_000  # keys that one step of a save's walk takes: some 6 ms in which no thread runs
 _YIELD = 0.0001  # seconds; long enough for a thread that waits for the lock to wake and take it
 
@@ -226,7 +226,7 @@ class DistributedCache(Generic[V]):
             if not self._flights.running:
                 if life == math.inf:
                     if not expiry.floors:
-                        fresh = (value, None, None)
+                        fresh: Entry = (value, None, None)
                         if key in entries:
                             old = entries[key]
                             entries[key] = fresh
@@ -357,9 +357,9 @@ class DistributedCache(Generic[V]):
         life = self._life(ttl)
         if not callable(factory):
             raise TypeError(f"factory must be callable, not {type(factory).__name__}")
-        value = self.get(key, _MISSING)
+        value: V = self.get(key, _MISSING)
         if value is not _MISSING:
-            return value  # type: ignore[no-any-return]
+            return value
         if self._lock._is_owned():  # type: ignore[attr-defined]
             # Called from inside another call, which holds the lock: to wait for another thread's
             # factory could be to wait for ever.
@@ -394,7 +394,7 @@ class DistributedCache(Generic[V]):
         The decorated function has `.key_for(...)`, `.invalidate(...)` and `.invalidate_all()`.
         """
         life = None if ttl is None else arguments.seconds(ttl)
-        return memoize(self, life, key)
+        return memoize_in(self, life, key)
 
     # -- removing --------------------------------------------------------------------------------
 
@@ -545,15 +545,15 @@ class DistributedCache(Generic[V]):
             live = [entry[1] is None or entry[1] > now for entry in entries]
             keys, entries = list(compress(keys, live)), list(compress(entries, live))
         header["entries"] = len(keys)
-        rows = (
-            [
+
+        def rows(start: int, stop: int) -> list[snapshot.Row]:
+            return [
                 (key, value, None if deadline is None else deadline + epoch)
                 for key, (value, deadline, _) in zip(
-                    keys[start : start + _ROWS], entries[start : start + _ROWS], strict=True
+                    keys[start:stop], entries[start:stop], strict=True
                 )
             ]
-            for start in range(0, len(keys), _ROWS)
-        )
+
         snapshot.write(target, header, rows, self._codec, self._secret)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -763,10 +763,10 @@ class DistributedCache(Generic[V]):
 
     def __getitem__(self, key: str) -> V:
         """Return the value at `key` as `get` does; KeyError where there is no live entry."""
-        value = self.get(key, _MISSING)
+        value: V = self.get(key, _MISSING)
         if value is _MISSING:
             raise KeyError(key)
-        return value  # type: ignore[no-any-return]
+        return value
 
     def __setitem__(self, key: str, value: V) -> None:
         """Store `value` at `key` with the cache's `default_ttl`."""

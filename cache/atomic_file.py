@@ -1,0 +1,120 @@
+"""Writing a file so that it is the old one or the new one, whole, whatever happens.
+
+Written beside the target with mode 0600, flushed to disk, renamed over it, and the folder flushed;
+after SQLite and Redis. A process that is killed leaves its unfinished file behind; the next writer
+of the same target removes it, and knows it from one that is still being written by the lock that
+the kernel releases when a process ends.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from typing import BinaryIO
+
+_MARK = ".unfinished-"
+
+
+def write(path: str | bytes | os.PathLike[str], fill: Callable[[BinaryIO], None]) -> None:
+    """Let `fill` write a new file and put it at `path`, following symbolic links.
+
+    Raises OSError, and whatever `fill` raises; the old file is then as it was and nothing is left
+    beside it. Only where the last step fails, the flush of the folder, is the new file in place.
+    """
+    target = os.path.realpath(os.fsdecode(path))
+    _refuse_unless_file(target)
+    folder, name = os.path.split(target)
+    start = os.path.join(folder, f".{_label(name)}{_MARK}")
+    _remove_litter(folder, start)
+    descriptor, unfinished = _create(start)
+    try:
+        try:
+            os.fchmod(descriptor, 0o600)  # whatever the umask
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
+                fill(file)
+            os.fsync(descriptor)
+            os.replace(unfinished, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+            raise
+    finally:
+        # Only now, for the lock keeps other writers from taking the file for litter. What close
+        # could report, fsync has reported.
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _flush_folder(folder)
+
+
+def _refuse_unless_file(target: str) -> None:
+    """Raise OSError where renaming a file over `target` would be wrong."""
+    try:
+        mode = os.lstat(target).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder stands where the file is to go", target)
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, "a symbolic link that cannot be followed", target)
+
+
+def _label(name: str) -> str:
+    """Return what tells the litter of one target from that of others, not longer than a name."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= 180 else hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def _create(start: str) -> tuple[int, str]:
+    """Create a file whose name begins with `start` and lock it; return its descriptor and name."""
+    while True:
+        unfinished = start + secrets.token_hex(8)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(unfinished, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, unfinished
+        except BlockingIOError:
+            pass
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            raise
+        # Another writer came between creation and lock, took the file for litter and removes it.
+        os.close(descriptor)
+
+
+def _flush_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def _remove_litter(folder: str, start: str) -> None:
+    """Remove what killed writers of the same target have left; best effort."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = os.listdir(folder)
+    for name in names:
+        litter = os.path.join(folder, name)
+        if litter.startswith(start):
+            with contextlib.suppress(OSError):
+                _remove_unless_locked(litter)
+
+
+def _remove_unless_locked(litter: str) -> None:
+    descriptor = os.open(litter, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(litter)
+    finally:
+        os.close(descriptor)

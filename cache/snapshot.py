@@ -1,0 +1,248 @@
+"""The snapshot file: pickles that plain `pickle.load` opens, and a digest that seals them.
+
+    header      a dict: format, version, saved_at, counters, entries (how many follow)
+    slices      lists of (key, value, expires_at), from least to most recently used
+    trailer     mark, digest of all before it, seal of the digest, mark
+
+Slices keep any one call of the pickler short, for it lets no other thread run meanwhile, and are
+never all in memory. The seal is keyed by the secret, so a file of another secret's is refused
+before anything in it is unpickled. The mark stands on both sides of the digests, so that a file
+that is cut short can be told from one that is damaged.
+"""
+
+import hashlib
+import hmac
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from . import atomic_file
+from .errors import SnapshotError
+from .plain import Codec
+
+FORMAT = "cache snapshot"
+VERSION = 1
+
+Row = tuple[str, Any, float | None]
+
+_MARK = b"\n%cache digest%\n"
+_DIGEST = 32  # bytes
+_TRAILER = len(_MARK) + 2 * _DIGEST + len(_MARK)
+# How the header's pickle begins: protocol, frame, dict, then format and version as the first items.
+_BEGINNING = b"\x80\x05\x95"
+_HEAD = re.compile(
+    rb"\x80\x05\x95.{8}\}\x94\(\x8c\x06format\x94\x8c\x0ecache snapshot\x94\x8c\x07version\x94"
+    rb"(?:K(?P<byte>.)|(?P<larger>[MJ\x8a]))",
+    re.DOTALL,
+)
+_COUNTERS = ("hits", "misses", "evictions", "expirations", "entries")
+_CHUNK = 1 << 20  # bytes that are read and hashed at once
+_SLICE_BYTES = 64 * 1024  # a slice of this size takes a millisecond or so
+_MOST_ROWS = 2_000
+_FAR = sys.float_info.max
+
+
+def checked_secret(secret: bytes | None) -> bytes | None:
+    """Return `secret` if it can be one: bytes, not empty, or None for none."""
+    if secret is not None:
+        if not isinstance(secret, bytes):
+            raise TypeError(f"secret must be bytes, not {type(secret).__name__}")
+        if not secret:
+            raise ValueError("secret must not be empty")
+    return secret
+
+
+def write(
+    path: str | bytes | os.PathLike[str],
+    header: dict[str, Any],
+    rows: Callable[[int, int], list[Row]],
+    codec: Codec,
+    secret: bytes | None = None,
+) -> None:
+    """Write a snapshot of the `header["entries"]` rows that `rows(start, stop)` gives.
+
+    `header` holds `saved_at` and the counters besides; format and version are added. Raises
+    OSError, and SnapshotError with the key of a value that `codec` refuses; the file at `path` is
+    then as it was (see `atomic_file.write`).
+    """
+
+    def fill(file: BinaryIO) -> None:
+        stream = _Hashing(file)
+        codec.dump({"format": FORMAT, "version": VERSION, **header}, stream)
+        start, size = 0, 64
+        while start < header["entries"]:
+            before = stream.size
+            part = rows(start, start + size)
+            _dump_slice(part, codec, stream)
+            start += len(part)
+            written = stream.size - before
+            if written < _SLICE_BYTES // 2:
+                size = min(size * 2, _MOST_ROWS)
+            elif written > _SLICE_BYTES:
+                size = max(size // 2, 1)
+        digest = stream.digest()
+        file.write(_MARK + digest + _seal(digest, secret) + _MARK)
+
+    atomic_file.write(path, fill)
+
+
+def read(
+    path: str | bytes | os.PathLike[str], codec: Codec, secret: bytes | None = None
+) -> tuple[dict[str, Any], Iterator[list[Row]]]:
+    """Check the snapshot at `path` and return its header and an iterator over its slices.
+
+    Nothing is unpickled before digest and seal are found right. Raises OSError, and SnapshotError
+    saying what the file is instead; the iterator raises SnapshotError too, naming refused types.
+    """
+    name = os.fspath(path)
+    file = open(path, "rb")  # noqa: SIM115 - closed by the iterator, or right below
+    try:
+        size = os.fstat(file.fileno()).st_size
+        _check(file, name, size, secret)
+        file.seek(0)
+        try:
+            header = _checked_header(codec.load(file))
+        except SnapshotError as error:
+            raise SnapshotError(f"{name!r}: {error}") from error
+    except BaseException:
+        file.close()
+        raise
+    return header, _slices(file, name, header["entries"], codec)
+
+
+def _slices(file: BinaryIO, name: Any, entries: int, codec: Codec) -> Iterator[list[Row]]:
+    with file:
+        while entries > 0:
+            try:
+                rows = codec.load(file)
+                _check_rows(rows, entries)
+            except SnapshotError as error:
+                raise SnapshotError(f"{name!r}: {error}") from error
+            entries -= len(rows)
+            yield rows
+
+
+def _dump_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> None:
+    """Write a slice; where a value is refused, find out which, or write each row alone."""
+    mark = stream.mark()
+    try:
+        codec.dump(rows, stream)
+    except SnapshotError:
+        # A value that another thread changes meanwhile may well be whole a moment later.
+        stream.back_to(mark)
+        for row in rows:
+            try:
+                codec.dump([row], stream)
+            except SnapshotError as error:
+                raise SnapshotError(f"the value at {row[0]!r} cannot be saved: {error}") from error
+
+
+class _Hashing:
+    """A file for the pickler that hashes what is written and can take back the end of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.blake2b(digest_size=_DIGEST)
+        self.size = 0
+
+    def write(self, data: Any, /) -> int:
+        self._hash.update(data)
+        self._file.write(data)
+        count = memoryview(data).nbytes
+        self.size += count
+        return count
+
+    def mark(self) -> tuple[int, Any]:
+        return self.size, self._hash.copy()
+
+    def back_to(self, mark: tuple[int, Any], /) -> None:
+        self.size, self._hash = mark
+        self._file.seek(self.size)
+        self._file.truncate()
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+def _seal(digest: bytes, secret: bytes | None) -> bytes:
+    """Return the keyed digest of the digest; no two secrets, and none, give the same."""
+    if secret is None:
+        return hashlib.blake2b(digest, digest_size=_DIGEST, person=b"cache no secret").digest()
+    # blake2b takes keys of up to 64 bytes; hashed, secrets of any length stay apart.
+    key = hashlib.blake2b(secret, person=b"cache secret").digest()
+    return hashlib.blake2b(digest, digest_size=_DIGEST, key=key, person=b"cache seal").digest()
+
+
+def _check(file: BinaryIO, name: Any, size: int, secret: bytes | None) -> None:
+    """Raise SnapshotError unless the file is a whole snapshot, sealed with this secret."""
+    head = file.read(256)
+    found = _HEAD.match(head)
+    file.seek(max(size - _TRAILER, 0))
+    trailer = file.read(_TRAILER)
+    if not (trailer.startswith(_MARK) or trailer.endswith(_MARK)) or len(trailer) < _TRAILER:
+        if found is None:
+            if _BEGINNING.startswith(head[:3]) and len(head) < 64:
+                raise SnapshotError(f"{name!r} is cut short: it has {len(head)} bytes")
+            raise SnapshotError(f"{name!r} is no snapshot")
+        if _version(found) > VERSION:
+            raise _newer(name)
+        raise SnapshotError(f"{name!r} is cut short: its digest is missing")
+    digest = trailer[len(_MARK) : len(_MARK) + _DIGEST]
+    seal = trailer[len(_MARK) + _DIGEST : -len(_MARK)]
+    whole = trailer == _MARK + digest + seal + _MARK
+    if not whole or not hmac.compare_digest(_digest_of(file, size - _TRAILER), digest):
+        raise SnapshotError(f"{name!r} is damaged: it does not have the digest that it names")
+    if found is None:
+        raise SnapshotError(f"{name!r} is no snapshot")
+    if _version(found) > VERSION:
+        raise _newer(name)
+    if not hmac.compare_digest(_seal(digest, secret), seal):
+        raise SnapshotError(
+            f"{name!r} is sealed with another secret than this cache's, or its seal is damaged"
+        )
+
+
+def _version(found: "re.Match[bytes]") -> float:
+    return found["byte"][0] if found["byte"] is not None else math.inf
+
+
+def _newer(name: Any) -> SnapshotError:
+    return SnapshotError(f"{name!r} is of a newer version than this library's {VERSION}")
+
+
+def _digest_of(file: BinaryIO, size: int) -> bytes:
+    """Return the digest of the file's first `size` bytes."""
+    file.seek(0)
+    total = hashlib.blake2b(digest_size=_DIGEST)
+    while size > 0:
+        chunk = file.read(min(size, _CHUNK))
+        if not chunk:
+            break
+        total.update(chunk)
+        size -= len(chunk)
+    return total.digest()
+
+
+def _checked_header(header: Any) -> dict[str, Any]:
+    if type(header) is not dict or any(
+        type(header.get(name)) is not int or header[name] < 0 for name in _COUNTERS
+    ):
+        raise SnapshotError("damaged: its header lacks a counter")
+    return header
+
+
+def _check_rows(rows: Any, most: int) -> None:
+    """Raise SnapshotError unless this is a list of (str, value, epoch seconds or None)."""
+    if type(rows) is not list or not 0 < len(rows) <= most:
+        raise SnapshotError("damaged: it does not have as many entries as its header says")
+    for row in rows:
+        if type(row) is not tuple or len(row) != 3 or type(row[0]) is not str:
+            raise SnapshotError("damaged: an entry is no key, value and expiry")
+        expires_at = row[2]
+        if expires_at is not None and not (
+            type(expires_at) in (float, int) and -_FAR <= expires_at <= _FAR
+        ):
+            raise SnapshotError(f"damaged: the expiry of {row[0]!r} is no number of seconds")
