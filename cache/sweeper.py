@@ -42,9 +42,7 @@ def start(cache: _Cleanable, interval: float) -> Callable[[], None]:
     return end
 
 
-def _run(
-    reference: "weakref.ref[_Cleanable]", ended: threading.Lock, wait: float
-) -> None:
+def _run(reference: "weakref.ref[_Cleanable]", ended: threading.Lock, wait: float) -> None:
     while not ended.acquire(timeout=wait):
         cache = reference()
         if cache is None:

@@ -1,0 +1,101 @@
+"""What every suite builds on: caches that are checked after each test, and a clock to turn."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import freezegun
+import freezegun.api
+import pytest
+
+from cache import DistributedCache
+
+# By default freezegun hands the real time to code that has `threading` on its call stack, which
+# would let threads of a test live in another time than the test.
+freezegun.configure(default_ignore_list=["_pytest.terminal", "_pytest.runner", "pytest_timeout"])
+
+
+class Clock:
+    """Time that stands still until it is told to move."""
+
+    def __init__(self, frozen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._frozen = frozen
+        self._monkeypatch = monkeypatch
+        self._offset = 0.0
+
+    def tick(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self._frozen.tick(seconds)
+
+    def step_wall(self, seconds: float) -> None:
+        """Step the wall clock, as an administrator or NTP does; no time passes."""
+        self._offset += seconds
+        if self._offset == seconds:
+            stepped = lambda: freezegun.api.fake_time() + self._offset  # noqa: E731
+            for module in list(sys.modules.values()):
+                if module.__name__.startswith("freezegun"):
+                    continue
+                for name, value in list(vars(module).items()):
+                    if value is freezegun.api.fake_time:
+                        self._monkeypatch.setattr(module, name, stepped)
+
+    def wall(self) -> float:
+        """Return the seconds since the epoch."""
+        return time.time()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """Freeze time at the start of a year; the test moves it."""
+    with freezegun.freeze_time("2026-01-01") as frozen, monkeypatch.context() as patches:
+        yield Clock(frozen, patches)
+
+
+@pytest.fixture(scope="session")
+def CacheImpl() -> Callable[..., Any]:  # noqa: N802 - it stands for a class
+    """Return the class under test."""
+    return DistributedCache
+
+
+@pytest.fixture
+def make_cache(CacheImpl: Callable[..., Any]) -> Iterator[Callable[..., Any]]:  # noqa: N803
+    """Return a maker of caches; each is checked and closed after the test."""
+    made = []
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        made.append(CacheImpl(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        check_invariants(cache)
+        cache.close()
+
+
+@pytest.fixture
+def cache(make_cache: Callable[..., Any]) -> Any:
+    """Return a cache of 1,000 entries."""
+    return make_cache(1000)
+
+
+@pytest.fixture
+def small_cache(make_cache: Callable[..., Any]) -> Any:
+    """Return a cache of three entries."""
+    return make_cache(max_size=3)
+
+
+def check_invariants(cache: Any) -> None:
+    """Assert what holds of every cache at every moment."""
+    stats = cache.stats()
+    assert 0 <= stats.size <= stats.max_size
+    assert len(cache) == stats.size
+    assert min(stats.hits, stats.misses, stats.evictions, stats.expirations) >= 0
+    live = cache.keys()
+    assert len(set(live)) == len(live) <= stats.size
+    before = cache.stats().expirations
+    removed = cache.cleanup()
+    after = cache.stats()
+    assert after.expirations == before + removed
+    # The index of deadlines agrees with the storage: cleanup leaves the live entries only.
+    assert after.size == len(cache.keys())
