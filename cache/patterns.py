@@ -129,11 +129,7 @@ def _plan(tokens: list[str]) -> tuple[Callable[[str], bool], Callable[[list[str]
     whole: Callable[[list[str]], list[str]] = lambda keys: list(filter(match, keys))  # noqa: E731
     if head:
         size = len(head)
-        whole = (
-            lambda keys: list(
-                filter(match, [key for key in keys if key[:size] == head])
-            )
-        )
+        whole = lambda keys: list(filter(match, [key for key in keys if key[:size] == head]))
     return lambda key: match(key) is not None, whole
 
 

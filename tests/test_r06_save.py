@@ -1,0 +1,335 @@
+"""R6: snapshots that are whole, plain and of one moment."""
+
+import errno
+import os
+import pickle
+import stat
+import threading
+from itertools import pairwise
+
+import pytest
+
+from cache import SnapshotError
+
+JOIN = 30
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "snapshot"
+
+
+def unpickled(path):
+    """Return header and rows of a snapshot as anyone with plain pickle sees them."""
+    with open(path, "rb") as file:
+        header = pickle.load(file)
+        rows = []
+        while len(rows) < header["entries"]:
+            rows += pickle.load(file)
+    return header, rows
+
+
+class Waiting:
+    """A trusted value that stops in the middle of being pickled."""
+
+    def __init__(self):
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def __reduce__(self):
+        self.reached.set()
+        assert self.go.wait(JOIN)
+        return Waiting, ()
+
+
+@pytest.mark.clause("R6.1")
+def test_plain_pickle_opens_it(cache, clock, path):
+    cache.set("a", 1)
+    cache.set("b", [2], ttl=60)
+    cache.get("a")
+    cache.get("x")
+
+    cache.save(path)
+    header, rows = unpickled(path)
+
+    assert rows == [("b", [2], clock.wall() + 60), ("a", 1, None)]
+    assert isinstance(header.pop("format"), str)
+    assert isinstance(header.pop("version"), int)
+    assert header == {
+        "saved_at": clock.wall(), "entries": 2,
+        "hits": 1, "misses": 1, "evictions": 0, "expirations": 0,
+    }
+
+
+@pytest.mark.clause("R6.1")
+def test_many_entries_come_in_several_lists(make_cache, path):
+    cache = make_cache(10_000)
+    cache.set_many({f"k{number}": number for number in range(10_000)})
+
+    cache.save(path)
+    header, rows = unpickled(path)
+
+    assert header["entries"] == 10_000
+    assert [row[1] for row in rows] == list(range(10_000))
+
+
+@pytest.mark.clause("R6.1")
+def test_the_digest_comes_last(cache, path):
+    cache.save(path)
+
+    with open(path, "rb") as file:
+        pickle.load(file)
+        assert len(file.read()) >= 32
+
+
+@pytest.mark.clause("R6.2")
+def test_expired_entries_are_left_out(cache, clock, path):
+    cache.set("a", 1, ttl=1)
+    cache.set("b", 2, ttl=2)
+    clock.tick(1)
+
+    cache.save(path)
+
+    assert unpickled(path)[1] == [("b", 2, clock.wall() + 1)]
+
+
+@pytest.mark.clause("R6.3")
+def test_recency_is_kept(small_cache, path):
+    small_cache.set_many({"a": 1, "b": 2, "c": 3})
+    small_cache.get("a")
+
+    small_cache.save(path)
+
+    assert [row[0] for row in unpickled(path)[1]] == ["b", "c", "a"]
+
+
+@pytest.mark.clause("R6.4")
+def test_the_new_file_takes_the_place_of_the_old_one(cache, path):
+    cache.set("a", 1)
+    cache.save(path)
+    old = os.stat(path).st_ino
+    cache.set("a", 2)
+
+    cache.save(path)
+
+    assert unpickled(path)[1] == [("a", 2, None)]
+    assert os.stat(path).st_ino != old
+
+
+@pytest.mark.clause("R6.4")
+def test_it_is_flushed_before_it_is_renamed_and_the_folder_after(cache, path, monkeypatch):
+    steps = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def record(*args, name=name, real=real):
+            folder = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
+            steps.append("fsync folder" if folder else name)
+            return real(*args)
+
+        monkeypatch.setattr(os, name, record)
+
+    cache.save(path)
+
+    assert steps == ["fsync", "replace", "fsync folder"]
+
+
+@pytest.mark.clause("R6.4")
+def test_a_symbolic_link_is_followed(cache, tmp_path):
+    link, target = tmp_path / "link", tmp_path / "elsewhere" / "target"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    cache.set("a", 1)
+
+    cache.save(link)
+
+    assert link.is_symlink()
+    assert unpickled(target)[1] == [("a", 1, None)]
+
+
+@pytest.mark.clause("R6.5")
+def test_a_missing_folder_is_an_os_error(cache, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        cache.save(tmp_path / "missing" / "snapshot")
+
+
+@pytest.mark.clause("R6.5")
+def test_a_folder_in_the_place_is_an_os_error(cache, tmp_path):
+    with pytest.raises(OSError, match="folder"):
+        cache.save(tmp_path)
+
+
+@pytest.mark.clause("R6.5")
+@pytest.mark.parametrize("value", [lambda: 1, threading.Lock(), object(), SnapshotError, {1: open}])
+def test_a_refused_value_is_an_error_that_names_the_key(cache, path, value):
+    cache.set("good", 1)
+    cache.save(path)
+    old = path.read_bytes()
+    cache.set("the bad one", value)
+    before = cache.stats()
+
+    with pytest.raises(SnapshotError, match="the bad one"):
+        cache.save(path)
+
+    assert (path.read_bytes(), cache.stats()) == (old, before)
+    assert cache.get("the bad one") is value
+
+
+@pytest.mark.clause("R6.5", "R6.9")
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failing_step_leaves_the_old_file_and_no_litter(cache, path, monkeypatch, step):
+    cache.save(path)
+    old = path.read_bytes()
+    cache.set("a", 1)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space"):
+        cache.save(path)
+
+    assert path.read_bytes() == old
+    assert os.listdir(path.parent) == ["snapshot"]
+
+
+@pytest.mark.clause("R6.6", "R6.7")
+def test_a_snapshot_is_the_moment_it_began_and_others_go_on(CacheImpl, path):
+    value = Waiting()
+    cache = CacheImpl(trust=[Waiting])
+    cache.set_many({"a": 1, "b": 1, "w": value})
+    saver = threading.Thread(target=cache.save, args=(path,))
+    saver.start()
+    assert value.reached.wait(JOIN)
+
+    # While it is being written: nothing waits, and nothing shows.
+    cache.set_many({"a": 2, "b": 2, "c": 2})
+    cache.delete("a")
+    seen = cache.get("b")
+    value.go.set()
+    saver.join(JOIN)
+
+    assert seen == 2
+    assert [row[:2] for row in unpickled(path)[1]][:2] == [("a", 1), ("b", 1)]
+    cache.close()
+
+
+@pytest.mark.clause("R6.6")
+def test_no_half_of_a_set_many_is_saved(make_cache, path):
+    cache = make_cache(100)
+    done = threading.Event()
+
+    def write():
+        number = 0
+        while not done.is_set():
+            number += 1
+            cache.set_many({f"k{at}": number for at in range(20)})
+
+    cache.set_many({f"k{at}": 0 for at in range(20)})
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = []
+    for _ in range(20):
+        cache.save(path)
+        seen.append({row[1] for row in unpickled(path)[1]})
+    done.set()
+    writer.join(JOIN)
+
+    assert {len(values) for values in seen} == {1}
+
+
+@pytest.mark.clause("R6.3", "R6.7")
+def test_hits_during_saves_keep_the_order_of_use(make_cache, path):
+    cache = make_cache(20_000)
+    cache.set_many({f"k{number}": number for number in range(20_000)})
+    done = threading.Event()
+
+    def save():
+        while not done.is_set():
+            cache.save(path)
+
+    saver = threading.Thread(target=save)
+    saver.start()
+    order = [f"k{(number * 7919) % 20_000}" for number in range(20_000)]
+    for key in order:
+        assert cache.get(key) is not None
+    done.set()
+    saver.join(JOIN)
+    cache.save(path)
+
+    assert [row[0] for row in unpickled(path)[1]] == order
+
+
+@pytest.mark.clause("R6.8")
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_the_mode_is_0600_whatever_the_umask(cache, path, umask):
+    former = os.umask(umask)
+    try:
+        cache.save(path)
+    finally:
+        os.umask(former)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.clause("R6.9")
+def test_two_saves_of_one_path_at_once_both_succeed(cache, path):
+    cache.set_many({f"k{number}": number for number in range(500)})
+    start, errors = threading.Barrier(4), []
+
+    def save():
+        start.wait(JOIN)
+        for _ in range(25):
+            try:
+                cache.save(path)
+            except Exception as error:
+                errors.append(error)
+
+    savers = [threading.Thread(target=save) for _ in range(4)]
+    for saver in savers:
+        saver.start()
+    for saver in savers:
+        saver.join(JOIN)
+
+    assert errors == []
+    assert len(unpickled(path)[1]) == 500
+    assert os.listdir(path.parent) == ["snapshot"]
+
+
+@pytest.mark.clause("R6.10")
+def test_a_value_that_changes_meanwhile_is_saved_whole_or_fails_by_key(cache, path):
+    value = {}
+    cache.set("changing", value)
+    done = threading.Event()
+
+    def change():
+        number = 0
+        while not done.is_set():
+            number += 1
+            value[number % 5000] = number
+            value.pop((number + 2500) % 5000, None)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    failures = []
+    for _ in range(50):
+        try:
+            cache.save(path)
+            ((_, saved, _),) = unpickled(path)[1]
+            assert all(b - a >= 0 for a, b in pairwise(sorted(saved)))
+        except SnapshotError as error:
+            failures.append(str(error))
+    done.set()
+    changer.join(JOIN)
+
+    assert all("changing" in failure for failure in failures)
+
+
+@pytest.mark.clause("R6.5")
+@pytest.mark.parametrize("verb", ["save", "load"])
+@pytest.mark.parametrize("path", [None, 1.5, ["x"]])
+def test_a_path_that_is_none_is_a_type_error(cache, verb, path):
+    with pytest.raises(TypeError):
+        getattr(cache, verb)(path)
+
+    assert len(cache) == 0

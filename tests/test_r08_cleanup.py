@@ -1,0 +1,275 @@
+"""R8: what has expired goes by itself, and the thread that sees to it never gets in the way."""
+
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+
+JOIN = 30
+
+
+def wait_until(condition, timeout=10.0):
+    """Poll for what another thread does by itself; True once it is so."""
+    end = time.perf_counter() + timeout
+    pause = threading.Event()
+    while not condition():
+        if time.perf_counter() > end:
+            return False
+        pause.wait(0.005)
+    return True
+
+
+def threads_since(before):
+    return [thread for thread in threading.enumerate() if thread not in before]
+
+
+@pytest.mark.clause("R8.1")
+def test_a_daemon_thread_cleans_up_every_interval(make_cache):
+    before = threading.enumerate()
+    cache = make_cache(cleanup_interval=0.01)
+    cache.set_many({"a": 1, "b": 2}, ttl=0.001)
+
+    assert wait_until(lambda: len(cache) == 0)
+    assert cache.stats().expirations == 2
+    assert [thread.daemon for thread in threads_since(before)] == [True]
+
+
+@pytest.mark.clause("R8.1")
+def test_the_interval_may_be_for_ever(make_cache):
+    before = threading.enumerate()
+    make_cache(cleanup_interval=float("inf"))
+
+    assert len(threads_since(before)) == 1
+
+
+@pytest.mark.clause("R8.2")
+def test_cleanup_removes_every_expired_entry_and_counts_them(cache, clock):
+    for number in range(300):
+        cache.set(f"k{number}", number, ttl=1 + number % 3)
+    clock.tick(2)
+
+    assert (cache.cleanup(), len(cache), cache.stats().expirations) == (200, 100, 200)
+    assert cache.cleanup() == 0
+
+
+@pytest.mark.clause("R8.2")
+def test_cleanup_finds_the_expired_among_deadlines_of_every_scale(make_cache, clock):
+    cache = make_cache(10_000)
+    ttls = [0.001 * 1.01**number for number in range(3000)]
+    for number, ttl in enumerate(ttls):
+        cache.set(f"k{number}", number, ttl=ttl)
+
+    for elapsed in (0.0015, 1.0, 0.2, 50.0, 3600.0, 10.0**6):
+        clock.tick(elapsed)
+        cache.cleanup()
+        assert len(cache) == len(cache.keys())
+
+
+@pytest.mark.clause("R8.3")
+@pytest.mark.parametrize("ttl", [60, 86_400])
+def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, clock, ttl):
+    import tracemalloc
+
+    cache = make_cache(200)
+
+    def churn(rounds):
+        for at in range(rounds):
+            clock.tick(0.1)
+            for number in range(0, 200, 10):
+                cache.set(f"k{number}", at, ttl=ttl + at % 7)
+
+    churn(100)
+    tracemalloc.start()
+    try:
+        churn(50)
+        early = tracemalloc.get_traced_memory()[0]
+        churn(500)
+        late = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert late - early < 60_000
+
+
+@pytest.mark.clause("R8.4")
+def test_an_unreferenced_cache_is_collected_and_its_thread_ends(CacheImpl):
+    before = threading.enumerate()
+    cache = CacheImpl()
+    cache.set("k", "v", ttl=60)
+    reference = weakref.ref(cache)
+
+    del cache
+    gc.collect()
+
+    assert reference() is None
+    assert wait_until(lambda: threads_since(before) == [], 2)
+
+
+@pytest.mark.clause("R8.4")
+def test_close_ends_the_thread_and_the_cache_still_serves(CacheImpl, clock):
+    before = threading.enumerate()
+    cache = CacheImpl()
+
+    cache.close()
+    cache.close()
+
+    assert wait_until(lambda: threads_since(before) == [], 2)
+    cache.set("k", "v", ttl=1)
+    clock.tick(1)
+    assert cache.cleanup() == 1
+
+
+@pytest.mark.clause("R8.4")
+def test_leaving_the_with_block_closes(CacheImpl):
+    before = threading.enumerate()
+
+    with CacheImpl() as cache:
+        cache.set("k", "v")
+
+    assert wait_until(lambda: threads_since(before) == [], 2)
+    assert cache.get("k") == "v"
+
+
+ENDS = {
+    "normally": "",
+    "sys.exit": "sys.exit(0)",
+    "in a thread": "threading.Thread(target=cache.set, args=('k', 1)).start()",
+    "with busy daemon threads": (
+        "def work():\n    while True: cache.set('k', 1, ttl=0.001); cache.get('k')\n"
+        "[threading.Thread(target=work, daemon=True).start() for _ in range(4)]"
+    ),
+    "with a cache used at exit": "atexit.register(lambda: cache.set('k', 1))",
+    "with a cache made at exit": "atexit.register(lambda: DistributedCache().set('k', 1))",
+    "with a cache made while modules go": (
+        "class Late:\n"
+        "    def __del__(self, make=DistributedCache): make().set('k', 1)\n"
+        "sys.late = Late()"
+    ),
+    "with a cache in a cycle": "cache.set('self', cache)",
+    "without garbage collection": "import gc; gc.disable(); cache.set('self', cache)",
+    "with os._exit": "os._exit(0)",
+}
+
+
+@pytest.mark.clause("R8.4")
+@pytest.mark.parametrize("end", ENDS)
+def test_the_interpreter_ends_silently(end):
+    program = (
+        "import atexit, os, sys, threading\n"
+        "from cache import DistributedCache\n"
+        "cache = DistributedCache(cleanup_interval=0.001)\n"
+        "cache.set('k', 'v', ttl=0.002)\n" + ENDS[end]
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=JOIN)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+FORK = """
+import os, sys, threading
+from cache import DistributedCache
+
+path = sys.argv[1]
+cache = DistributedCache(500, cleanup_interval=0.01)
+cache.set_many({f"k{n}": n for n in range(300)})
+done = threading.Event()
+
+def work(seed):
+    n = seed
+    while not done.is_set():
+        n += 1
+        cache.set(f"k{n % 300}", n, ttl=100)
+        cache.get(f"k{n % 77}")
+        cache.increment("count")
+        cache.get_or_set(f"made{n % 5}", lambda: n)
+        cache.delete(f"made{n % 5}")
+        if n % 50 == 0:
+            cache.save(f"{path}{seed}")
+        cache.delete_pattern("k1?")
+
+threads = [threading.Thread(target=work, args=(seed,), daemon=True) for seed in range(4)]
+for thread in threads:
+    thread.start()
+bad = 0
+for _ in range(int(sys.argv[2])):
+    child = os.fork()
+    if child == 0:
+        try:
+            cache.set("mine", 1, ttl=0.005)
+            cache.get_or_set("made1", lambda: 1)
+            cache.save(path + "child")
+            pause = threading.Event()
+            for _ in range(400):
+                if not any(True for key in ("mine",) if len(cache) and cache.ttl(key)):
+                    break
+                pause.wait(0.005)
+            sizes = len(cache) == cache.stats().size <= 500
+            named = [t.name for t in threading.enumerate() if t.name == "cache-cleanup"]
+            cache.set("gone", 1, ttl=0.001)
+            before = cache.stats().expirations
+            for _ in range(400):
+                if cache.stats().expirations > before:
+                    break
+                pause.wait(0.005)
+            else:
+                os._exit(3)
+            os._exit(0 if sizes and len(named) == 1 else 2)
+        except BaseException as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
+    bad += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+done.set()
+for thread in threads:
+    thread.join(20)
+cache.set("after", 1)
+sys.exit(bad or cache.get("after") != 1)
+"""
+
+
+@pytest.mark.clause("R8.5")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("forks", [8, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.timeout(600)
+def test_after_fork_the_childs_cache_works_and_cleans_up(tmp_path, forks):
+    run = [sys.executable, "-c", FORK, str(tmp_path / "s"), str(forks)]
+
+    done = subprocess.run(run, capture_output=True, timeout=500)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.clause("R8.6")
+def test_an_error_in_the_thread_is_logged_and_it_goes_on(CacheImpl, caplog):
+    class Failing(CacheImpl):
+        calls = 0
+
+        def cleanup(self):
+            self.calls += 1
+            if self.calls < 3:
+                raise ZeroDivisionError("on purpose")
+            return super().cleanup()
+
+    with caplog.at_level(logging.ERROR), Failing(cleanup_interval=0.01) as cache:
+        cache.set("k", 1, ttl=0.001)
+        assert wait_until(lambda: len(cache) == 0)
+
+    assert "on purpose" in caplog.text
+
+
+@pytest.mark.clause("R8.4")
+@pytest.mark.parametrize("caches", [100, pytest.param(5000, marks=pytest.mark.soak)])
+@pytest.mark.timeout(300)
+def test_caches_dropped_by_the_hundred_leave_no_thread(CacheImpl, caches):
+    before = threading.enumerate()
+
+    for number in range(caches):
+        CacheImpl(10).set("k", number, ttl=60)
+
+    assert wait_until(lambda: threads_since(before) == [], 2)
