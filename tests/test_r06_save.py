@@ -55,8 +55,12 @@ def test_plain_pickle_opens_it(cache, clock, path):
     assert isinstance(header.pop("format"), str)
     assert isinstance(header.pop("version"), int)
     assert header == {
-        "saved_at": clock.wall(), "entries": 2,
-        "hits": 1, "misses": 1, "evictions": 0, "expirations": 0,
+        "saved_at": clock.wall(),
+        "entries": 2,
+        "hits": 1,
+        "misses": 1,
+        "evictions": 0,
+        "expirations": 0,
     }
 
 
