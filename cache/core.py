@@ -36,7 +36,7 @@ _SLICE = 2_000  # entries that one hold of the lock removes, or one call of a C 
 _WALK = 20_000  # keys that one step of a save's walk takes: some 6 ms in which no thread runs
 _YIELD = 0.0001  # seconds; long enough for a thread that waits for the lock to wake and take it
 
-# With the GIL, a hit is a few atomic steps and needs no lock. Without it, every read takes the lock.
+# With the GIL, a hit is a few atomic steps and needs no lock. Without it, every read takes it.
 _LOCK_FREE = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -184,7 +184,7 @@ class DistributedCache(Generic[V]):
         """
         glob = compile_glob(arguments.pattern(pattern))
         with self._lock:
-            # The arbitrary order of the plain dict inside costs a twenty-fifth of the recency order.
+            # Recency order would take 25 times as long as the order of the dict inside.
             entries, keys = self._entries, list(dict.keys(self._entries))
         now = monotonic()
         matching: list[str] = []

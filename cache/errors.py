@@ -11,7 +11,3 @@ class SnapshotError(CacheError, ValueError):
     Raised by `save` (the message names the key) and by `load` (the message names the path, and the
     type where one was refused). The cache and the file are as they were.
     """
-
-
-class CacheUnavailable(CacheError, ConnectionError):
-    """The server behind a cache did not answer in time, or refused to."""

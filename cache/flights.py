@@ -55,7 +55,7 @@ class Flights(Generic[V]):
             return flight, False
 
     def wait(self, flight: Flight[V]) -> V:
-        """Return the value that the flight lands with, or raise the exception that it fails with."""
+        """Return the value that the flight lands with, or raise what it fails with."""
         try:
             flight.done.wait()
         finally:

@@ -37,7 +37,7 @@ class Memoized(Protocol[P, R_co]):
     """A function whose results are cached."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Return the cached result for these arguments, calling the function where there is none."""
+        """Return the cached result for these arguments; without one, call the function."""
 
     def key_for(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key under which the result for these arguments is cached."""

@@ -1,7 +1,7 @@
 """Glob patterns in Redis's dialect, matched in time proportional to pattern times key length.
 
-The dialect is what Redis's `stringmatchlen` accepts (redis/src/util.c), over characters instead of
-bytes, with `[!a]` as a second spelling of `[^a]`. It differs from `fnmatch`'s: a backslash makes the
+The dialect is what Redis's `stringmatchlen` accepts (redis/src/util.c), over characters instead
+of bytes, with `[!a]` as a second spelling of `[^a]`. It differs from `fnmatch`'s: a backslash makes the
 next character literal, an unclosed `[` is closed by the end of the pattern, `[]` matches nothing.
 """
 
@@ -126,11 +126,11 @@ def _plan(tokens: list[str]) -> tuple[Callable[[str], bool], Callable[[list[str]
         if inner is not None and tokens[-1] == _STAR:
             return lambda key: inner in key, lambda keys: [key for key in keys if inner in key]
     match = re.compile(_expression(tokens), re.DOTALL).fullmatch
-    whole: Callable[[list[str]], list[str]] = lambda keys: list(filter(match, keys))  # noqa: E731
-    if head:
-        size = len(head)
-        whole = lambda keys: list(filter(match, [key for key in keys if key[:size] == head]))
-    return lambda key: match(key) is not None, whole
+    size = len(head)
+    return (
+        lambda key: match(key) is not None,
+        lambda keys: list(filter(match, [key for key in keys if key[:size] == head])),
+    )
 
 
 def _literal(tokens: list[str]) -> str | None:

@@ -61,9 +61,14 @@ _FORMER_MODULES = {"pathlib._local": "pathlib"}
 class Sink(Protocol):
     """Where a pickle goes: a file whose end can be taken back."""
 
-    def write(self, data: Any, /) -> int: ...
-    def mark(self) -> Any: ...
-    def back_to(self, mark: Any, /) -> None: ...
+    def write(self, data: Any, /) -> int:
+        """Take the next bytes."""
+
+    def mark(self) -> Any:
+        """Return a mark of the end as it is now."""
+
+    def back_to(self, mark: Any, /) -> None:
+        """Drop what was written since the mark."""
 
 
 class _Memory(io.BytesIO):

@@ -1,6 +1,8 @@
 """The daemon thread that calls a cache's `cleanup` every so often, and never keeps it alive."""
 
+import contextlib
 import logging
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -25,10 +27,8 @@ def start(cache: _Cleanable, interval: float) -> Callable[[], None]:
     ended.acquire()
 
     def end(_: object = None) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # the thread has been told already
             ended.release()
-        except RuntimeError:
-            pass  # the thread has been told already
 
     reference = weakref.ref(cache, end)
     wait = min(interval, threading.TIMEOUT_MAX)
@@ -36,7 +36,8 @@ def start(cache: _Cleanable, interval: float) -> Callable[[], None]:
         target=_run, args=(reference, ended, wait), name="cache-cleanup", daemon=True
     )
     try:
-        thread.start()
+        if not sys.is_finalizing():  # Python 3.11 would wait for a thread that cannot begin
+            thread.start()
     except RuntimeError:
         logger.debug("no cleanup thread: the interpreter starts none any more")
     return end

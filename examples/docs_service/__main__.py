@@ -72,8 +72,14 @@ class Service:
 
     def __init__(self, snapshot: pathlib.Path, max_size: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "examples.docs_service.server", str(snapshot)]
-            + ["--max-size", str(max_size)],
+            [
+                sys.executable,
+                "-m",
+                "examples.docs_service.server",
+                str(snapshot),
+                "--max-size",
+                str(max_size),
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
