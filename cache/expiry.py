@@ -126,6 +126,12 @@ class ExpiryIndex:
                 bucket.pop(key, None)
         return gone
 
+    def release(self) -> None:
+        """Forget all, record by record: at once it would stop every thread for too long."""
+        for bucket in self._buckets.values():
+            while bucket:
+                bucket.popitem()
+
     def _tidy(self) -> None:
         """Drop empty buckets and outdated floors; called when they may be the majority."""
         for slot, bucket in list(self._buckets.items()):

@@ -58,11 +58,11 @@ def checked_secret(secret: bytes | None) -> bytes | None:
 def write(
     path: str | bytes | os.PathLike[str],
     header: dict[str, Any],
-    rows: Callable[[int, int], list[Row]],
+    rows: Callable[[int], list[Row]],
     codec: Codec,
     secret: bytes | None = None,
 ) -> None:
-    """Write a snapshot of the `header["entries"]` rows that `rows(start, stop)` gives.
+    """Write a snapshot of the `header["entries"]` rows that `rows(most)` gives, call by call.
 
     `header` holds `saved_at` and the counters besides; format and version are added. Raises
     OSError, and SnapshotError with the key of a value that `codec` refuses; the file at `path` is
@@ -72,12 +72,10 @@ def write(
     def fill(file: BinaryIO) -> None:
         stream = _Hashing(file)
         codec.dump({"format": FORMAT, "version": VERSION, **header}, stream)
-        start, size = 0, 64
-        while start < header["entries"]:
+        size = 64
+        while part := rows(size):
             before = stream.size
-            part = rows(start, start + size)
             _dump_slice(part, codec, stream)
-            start += len(part)
             written = stream.size - before
             if written < _SLICE_BYTES // 2:
                 size = min(size * 2, _MOST_ROWS)
