@@ -1,90 +1,49 @@
 """Ask the documentation service for pages, kill it, restart it warm, and tell what it took.
 
 Eight threads ask over HTTP for modules in the order in which the standard library's own sources
-import them: a real stream of references that is found on every machine.
+import them.
 """
 
 import argparse
-import ast
 import http.client
-import importlib.util
 import itertools
 import json
 import pathlib
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from typing import NamedTuple
 
-# They open windows or browsers, print, need what is not everywhere, or are not meant to be read.
-LEFT_OUT = {
-    *("antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo"),
-    *("msilib", "winreg", "winsound", "msvcrt", "nt", "_winapi", "__main__"),
-}
+from .references import references
+
+ROOT = pathlib.Path(__file__).parents[2]
 THREADS = 8
-
-
-def imports() -> Iterator[str]:
-    """Yield the modules that the standard library's sources import, in their order."""
-    library = pathlib.Path(sysconfig.get_paths()["stdlib"])
-    for source in sorted([*library.glob("*.py"), *library.glob("*/*.py")]):
-        top = source.relative_to(library).parts[0].removesuffix(".py")
-        if top in LEFT_OUT or top == "site-packages":
-            continue
-        try:
-            tree = ast.parse(source.read_bytes())
-        except SyntaxError:
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                yield node.module
-
-
-def references(most: int) -> list[str]:
-    """Return the first `most` imports of modules that exist on this machine."""
-    known: dict[str, bool] = {}
-
-    def exists(name: str) -> bool:
-        top = name.split(".")[0]
-        if top in LEFT_OUT or top not in sys.stdlib_module_names:
-            return False
-        try:
-            return importlib.util.find_spec(name) is not None
-        except (ImportError, ValueError):
-            return False
-
-    def wanted(name: str) -> bool:
-        if name not in known:
-            known[name] = exists(name)
-        return known[name]
-
-    return list(itertools.islice(filter(wanted, imports()), most))
+PATIENCE = 30.0  # seconds that anything may take
 
 
 class Service:
-    """The server's process."""
+    """The server's process; `kill` must be called in the end."""
 
     def __init__(self, snapshot: pathlib.Path, max_size: int) -> None:
+        self._snapshot = snapshot
+        module = f"{__package__}.server"
+        # It ends when its standard input does, so it does not outlive us even if we are killed.
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "examples.docs_service.server",
-                str(snapshot),
-                "--max-size",
-                str(max_size),
-            ],
+            [sys.executable, "-m", module, str(snapshot), "--max-size", str(max_size)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        first = self._process.stdout.readline()
+        if not first:
+            self.kill()
+            raise SystemExit("the server did not start; what it said stands above")
+        self.port = int(first)
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL, no goodbye."""
@@ -93,57 +52,96 @@ class Service:
 
     def stats(self) -> dict[str, int]:
         """Return the counters of its cache."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.request("GET", "/-/stats")
         counters: dict[str, int] = json.loads(connection.getresponse().read())
         connection.close()
         return counters
 
+    def wait_for_a_snapshot(self) -> None:
+        """Wait until it has saved what it holds now.
 
-def ask(port: int, modules: list[str], label: str) -> tuple[float, list[float], list[str]]:
-    """Ask for all modules with eight threads; return seconds, latencies and failures."""
+        That is two saves: the first to end may have begun before we asked.
+        """
+        patience = time.monotonic() + PATIENCE
+        for _ in range(2):
+            before = self._saved_at()
+            while self._saved_at() == before:
+                if time.monotonic() > patience:
+                    raise SystemExit(f"the server saved no snapshot in {PATIENCE:.0f} seconds")
+                time.sleep(0.05)
+
+    def _saved_at(self) -> int:
+        try:
+            return self._snapshot.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+
+class Round(NamedTuple):
+    """What asking for all pages once took."""
+
+    seconds: float
+    latencies: list[float]
+    failures: list[str]
+
+
+def ask(port: int, modules: list[str], label: str) -> Round:
+    """Ask for all modules with eight threads, and show how far they are."""
     turn = itertools.count()
     latencies: list[float] = []
     failures: list[str] = []
 
     def work() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         while (at := next(turn)) < len(modules):
             began = time.perf_counter()
-            connection.request("GET", f"/{modules[at]}")
-            response = connection.getresponse()
-            response.read()
+            try:
+                connection.request("GET", f"/{modules[at]}")
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(f"{modules[at]}: {error!r}")
+                connection.close()
+            else:
+                if response.status != 200:
+                    failures.append(f"{modules[at]}: {response.status}, {body.decode()}")
             latencies.append(time.perf_counter() - began)
-            if response.status != 200:
-                failures.append(modules[at])
         connection.close()
 
     began = time.perf_counter()
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        threads[0].join(0.2)
-        for thread in threads:
-            thread.join(0.02)
-        print(f"\r{label:<8} {len(latencies):>6,} of {len(modules):,} pages", end="", flush=True)
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.2)
+            print(f"\r{label:<10}{len(latencies):>6,} of {len(modules):,} pages", end="")
+            sys.stdout.flush()
     print()
-    return time.perf_counter() - began, latencies, failures
+    return Round(time.perf_counter() - began, latencies, failures)
 
 
-def row(label: str, seconds: float, latencies: list[float], difference: dict[str, int]) -> str:
+HEAD = (
+    f"{'':<16}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'hits':>11}{'misses':>11}"
+    f"{'evictions':>11}"
+)
+
+
+def row(label: str, took: Round, before: dict[str, int], after: dict[str, int]) -> str:
     """Return a line of the table."""
-    cuts = statistics.quantiles(latencies, n=100)
-    counts = "".join(f"{difference[name]:>11,}" for name in ("hits", "misses", "evictions"))
-    rate = len(latencies) / seconds
-    return f"{label:<16}{rate:>12,.0f}{cuts[49] * 1000:>10.2f}{cuts[98] * 1000:>10.2f}{counts}"
+    cuts = statistics.quantiles(took.latencies, n=100)
+    times = f"{cuts[49] * 1000:>10.2f}{cuts[98] * 1000:>10.2f}"
+    names = ("hits", "misses", "evictions")
+    counts = "".join(f"{after[name] - before[name]:>11,}" for name in names)
+    return f"{label:<16}{len(took.latencies) / took.seconds:>12,.0f}{times}{counts}"
 
 
 def main() -> int:
     """Run the three rounds; return 0 where every page came."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=4000)
-    parser.add_argument("--max-size", type=int, default=280)
+    parser.add_argument("--requests", type=int, default=2000, help="at least 2")
+    parser.add_argument("--max-size", type=int, default=270, help="pages that the cache holds")
     options = parser.parse_args()
     modules = references(options.requests)
     print(f"{len(modules):,} references to {len(set(modules)):,} modules, {THREADS} threads")
@@ -153,27 +151,21 @@ def main() -> int:
         snapshot = pathlib.Path(folder, "pages.snapshot")
         service = Service(snapshot, options.max_size)
         try:
-            before = service.stats()
             for label in ("cold", "warm", "restarted"):
                 if label == "restarted":
-                    time.sleep(1.2)  # more than two intervals of its snapshots
+                    service.wait_for_a_snapshot()
                     service.kill()
                     service = Service(snapshot, options.max_size)
-                    before = service.stats()
-                    print(f"killed with SIGKILL, restarted with {before['size']} pages")
-                seconds, latencies, failed = ask(service.port, modules, label)
-                failures += failed
-                after = service.stats()
-                counted = {name: after[name] - before[name] for name in after}
-                lines.append(row(label, seconds, latencies, counted))
-                before = after
+                    print(f"killed with SIGKILL, restarted with {service.stats()['size']} pages")
+                before = service.stats()
+                took = ask(service.port, modules, label)
+                lines.append(row(label, took, before, service.stats()))
+                failures += took.failures
         finally:
             service.kill()
-    head = "".join(f"{name:>10}" for name in ("p50 ms", "p99 ms"))
-    counts = "".join(f"{name:>11}" for name in ("hits", "misses", "evictions"))
-    print(f"\n{'':<16}{'requests/s':>12}{head}{counts}", *lines, sep="\n")
-    if failures:
-        print(f"{len(failures)} requests failed: {', '.join(sorted(set(failures)))}")
+    print("", HEAD, *lines, sep="\n")
+    for failure in failures[:10]:
+        print("failed:", failure)
     return 1 if failures else 0
 
 

@@ -1,11 +1,10 @@
 """A documentation service: pages rendered by pydoc, cached, kept over restarts in a snapshot."""
 
 import argparse
-import contextlib
 import importlib
-import io
 import json
 import os
+import pathlib
 import pydoc
 import sys
 import threading
@@ -19,15 +18,19 @@ from cache import DistributedCache
 PAGE_LIFE = 600.0  # seconds
 SNAPSHOT_INTERVAL = 0.5  # seconds
 
+# Modules that import each other (asyncio, _asyncio) may come out half made where two threads begin
+# at two ends of the circle: the interpreter prefers that to a deadlock.
+_importing = threading.Lock()
+
 
 def render(module: str) -> str:
     """Return pydoc's page for a module of the standard library, as text."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return pydoc.plain(pydoc.render_doc(importlib.import_module(module)))
-        except ImportError as error:
-            return f"{module} cannot be imported on this system: {error}"
+    try:
+        with _importing:
+            found = importlib.import_module(module)
+    except ImportError as error:
+        return f"{module} cannot be imported on this system: {error}"
+    return pydoc.plain(pydoc.render_doc(found))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,9 +48,11 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, "no module of the standard library")
         else:
             try:
-                self._answer(200, self.cache.get_or_set(path, lambda: render(path), PAGE_LIFE))
+                page = self.cache.get_or_set(path, lambda: render(path), PAGE_LIFE)
             except Exception as error:
                 self._answer(500, f"{type(error).__name__}: {error}")
+            else:
+                self._answer(200, page)
 
     def _answer(self, status: int, text: str) -> None:
         body = text.encode("utf-8", "replace")
@@ -67,25 +72,42 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what goes wrong, but not that a client hung up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def keep_saving(cache: DistributedCache[str], snapshot: pathlib.Path) -> None:
+    """Save again and again, so that a crash costs the pages of half a second."""
+    pause = threading.Event()
+    while not pause.wait(SNAPSHOT_INTERVAL):
+        cache.save(snapshot)
+
+
+def end_with_the_client() -> None:
+    """End the process when whoever started it closes our standard input, be it by dying."""
+    sys.stdin.read()
+    os._exit(0)
+
 
 def main() -> None:
     """Serve until killed; print the port first."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("snapshot", help="file to start warm from, and to save to")
-    parser.add_argument("--max-size", type=int, default=500)
+    parser.add_argument("snapshot", type=pathlib.Path, help="to start warm from, and to save to")
+    parser.add_argument("--max-size", type=int, default=1000)
     options = parser.parse_args()
-    Handler.cache = DistributedCache(options.max_size)
-    if os.path.exists(options.snapshot):
-        Handler.cache.load(options.snapshot)
+    cache: DistributedCache[str] = DistributedCache(options.max_size)
+    if options.snapshot.exists():
+        cache.load(options.snapshot)
+    Handler.cache = cache
     server = Server(("127.0.0.1", 0), Handler)
-
-    def keep_saving() -> None:
-        pause = threading.Event()
-        while not pause.wait(SNAPSHOT_INTERVAL):
-            Handler.cache.save(options.snapshot)
-
-    threading.Thread(target=keep_saving, daemon=True).start()
+    threading.Thread(target=keep_saving, args=(cache, options.snapshot), daemon=True).start()
+    threading.Thread(target=end_with_the_client, daemon=True).start()
     print(server.server_address[1], flush=True)
+    # Modules may print or warn when they are imported; the terminal is the client's.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    warnings.simplefilter("ignore")
     server.serve_forever()
 
 
