@@ -116,9 +116,9 @@ class DistributedCache(Generic[V]):
                     self._touch(key)
                     next(self._hits)
                     return value
-            except KeyError:
+            except KeyError:  # pragma: no cover - another thread has removed it
                 pass  # removed just now
-        elif entries is self._entries:  # else `load` or `clear` has put another in its place
+        elif entries is self._entries:  # pragma: no branch - else load has replaced it
             next(self._misses)
             return default
         return self._get_locking(key, default)
@@ -136,7 +136,7 @@ class DistributedCache(Generic[V]):
         if entry is None:
             next(self._misses)
             return default
-        if key in self._entries:  # a call from inside may have removed it
+        if key in self._entries:  # pragma: no branch - a call from inside
             self._entries.move_to_end(key)
         next(self._hits)
         return entry[0]
@@ -242,7 +242,7 @@ class DistributedCache(Generic[V]):
                             return
                         _, old = entries.popitem(last=False)
                         self._evictions += 1
-                        if len(entries) < self._max_size:
+                        if len(entries) < self._max_size:  # pragma: no branch - a call from inside
                             entries[key] = fresh
                             return
                 elif key in entries:
@@ -250,7 +250,7 @@ class DistributedCache(Generic[V]):
                     deadline = now + life
                     slot = expiry.slot(deadline, life)
                     fresh = (value, deadline, slot)
-                    if key in entries:
+                    if key in entries:  # pragma: no branch - a call from inside
                         old = entries[key]
                         if old[2] == slot and now < old[1] <= deadline:
                             entries[key] = fresh
@@ -323,7 +323,8 @@ class DistributedCache(Generic[V]):
                 total = arguments.number(entry[0], key) + step
                 fresh = (total, entry[1], entry[2])
                 entries = self._entries
-                if key in entries and entries[key] is entry:  # else a call from inside wrote it
+                # A call from inside may have written the key: then once more.
+                if key in entries and entries[key] is entry:  # pragma: no branch
                     entries[key] = fresh
                     entries.move_to_end(key)
                     self._flights.forget(key)
@@ -630,7 +631,7 @@ class DistributedCache(Generic[V]):
                             # collection would walk them whole, 50 ms in which no thread runs.
                             gc.collect(1)
                     return keys, found
-                except (RuntimeError, KeyError):
+                except (RuntimeError, KeyError):  # pragma: no cover - a hit began before the walk
                     continue  # a hit that began before the walk has moved its key just now
         finally:
             # Hits go on to fill the queue. One call empties it faster than a switch interval of
@@ -647,12 +648,12 @@ class DistributedCache(Generic[V]):
     def _note(self, key: str) -> None:
         """Stand in for `_touch` during a walk."""
         self._uses.append(key)
-        if not self._noting:  # the walk has ended between the hit's look at _touch and here
+        if not self._noting:  # pragma: no cover - the walk has just ended
             with self._lock:
                 while self._uses:
                     self._replay_locked()
 
-    def _touch_waiting(self, key: str) -> None:
+    def _touch_waiting(self, key: str) -> None:  # pragma: no cover - another thread's turn
         """Stand in for `_touch` while the last of the queue is replayed."""
         with self._lock:
             self._entries.move_to_end(key)
@@ -680,7 +681,7 @@ class DistributedCache(Generic[V]):
     def _remove_locked(self, key: str, gone: list[Entry]) -> int:
         """Remove the entry at `key`, if any, and return how many that were."""
         entry = self._entries.pop(key, None)
-        if entry is None:
+        if entry is None:  # pragma: no cover - a call from inside has removed it
             return 0
         gone.append(entry)
         if entry[2] is not None:
@@ -714,7 +715,7 @@ class DistributedCache(Generic[V]):
             entries[key] = fresh
         if slot is not None:
             expiry.add(key, slot, deadline)
-        if len(entries) > self._max_size:  # a call from inside has filled the place
+        if len(entries) > self._max_size:  # pragma: no cover - a call from inside
             self._make_room_locked(self._max_size, now, gone)
         self._flights.forget(key)
 
@@ -820,7 +821,7 @@ class DistributedCache(Generic[V]):
 
     # -- fork ------------------------------------------------------------------------------------
 
-    def _after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:  # pragma: no cover - in children
         """Begin anew with what the parent's other threads did: cleanup and running factories."""
         self._flights.reset()
         if not self._closed:
@@ -882,7 +883,7 @@ def _before_fork() -> None:
     _forking.acquire()
     for reference in _caches.valuerefs():
         cache = reference()
-        if cache is not None:
+        if cache is not None:  # pragma: no branch - collected just now
             cache._lock.acquire()
             _held.append(cache)
 
@@ -895,14 +896,14 @@ def _after_fork_in_parent() -> None:
     _forking.release()
 
 
-def _after_fork_in_child() -> None:
+def _after_fork_in_child() -> None:  # pragma: no cover - in children
     held = _held[:]
     _after_fork_in_parent()
     for cache in held:
         cache._after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(
         before=_before_fork,
         after_in_parent=_after_fork_in_parent,

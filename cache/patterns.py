@@ -1,8 +1,9 @@
 """Glob patterns in Redis's dialect, matched in time proportional to pattern times key length.
 
-The dialect is what Redis's `stringmatchlen` accepts (redis/src/util.c), over characters instead
-of bytes, with `[!a]` as a second spelling of `[^a]`. It differs from `fnmatch`'s: a backslash makes the
-next character literal, an unclosed `[` is closed by the end of the pattern, `[]` matches nothing.
+The dialect is what Redis's `stringmatchlen` accepts (redis/src/util.c), over characters and not
+bytes, with `[!a]` as a second spelling of `[^a]`. It differs from `fnmatch`'s: a backslash makes
+the next character literal, an unclosed `[` is closed by the end of the pattern, `[]` matches
+nothing.
 """
 
 import re

@@ -194,8 +194,15 @@ def test_a_bad_ttl_is_refused_and_nothing_changes(cache, clock, verb, ttl, error
 @pytest.mark.clause("R1.7")
 @pytest.mark.parametrize("name", ["default_ttl", "cleanup_interval"])
 @pytest.mark.parametrize(
-    ("value", "error"), [(0, ValueError), (-1, ValueError), (math.nan, ValueError), (True, TypeError), ("1", TypeError)],
-)  # fmt: skip
+    ("value", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (math.nan, ValueError),
+        (True, TypeError),
+        ("1", TypeError),
+    ],
+)
 def test_bad_durations_of_the_cache_are_refused_by_name(CacheImpl, name, value, error):
     with pytest.raises(error, match=name):
         CacheImpl(**{name: value})

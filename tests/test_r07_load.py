@@ -295,7 +295,7 @@ def test_save_refuses_what_load_would_refuse(make_cache, path, trust, value):
     cache = make_cache(trust=trust)
     cache.set("k", value)
 
-    with pytest.raises(SnapshotError, match="'k'.*neither plain data nor trusted"):
+    with pytest.raises(SnapshotError, match=r"'k'.*neither plain data nor trusted"):
         cache.save(path)
 
     assert not path.exists()

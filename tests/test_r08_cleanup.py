@@ -71,6 +71,19 @@ def test_cleanup_finds_the_expired_among_deadlines_of_every_scale(make_cache, cl
         assert len(cache) == len(cache.keys())
 
 
+@pytest.mark.clause("R8.2", "R1.5")
+def test_cleanup_takes_from_close_deadlines_only_those_that_passed(cache, clock):
+    for number in range(100):
+        cache.set(f"k{number}", number, ttl=100 + number * 0.001)
+
+    clock.tick(100.0495)
+    first = cache.cleanup()
+    clock.tick(0.02)
+    second = cache.cleanup()
+
+    assert (first, second, len(cache), len(cache.keys())) == (50, 20, 30, 30)
+
+
 @pytest.mark.clause("R8.3")
 @pytest.mark.parametrize("ttl", [60, 86_400])
 def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, clock, ttl):

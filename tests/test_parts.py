@@ -1,0 +1,285 @@
+"""The parts below the cache, each without one."""
+
+import decimal
+import errno
+import fcntl
+import fractions
+import gc
+import hashlib
+import io
+import os
+import pickle
+import sys
+import threading
+from collections import OrderedDict
+
+import pytest
+
+from cache import SnapshotError, atomic_file, plain, snapshot, sweeper
+from cache.expiry import ExpiryIndex
+from cache.flights import Flights
+
+
+class Fails:
+    def __reduce__(self):
+        raise LookupError("on purpose")
+
+
+class FailsOnce:
+    calls = 0
+
+    def __reduce__(self):
+        FailsOnce.calls += 1
+        if FailsOnce.calls == 1:
+            raise LookupError("on purpose")
+        return FailsOnce, ()
+
+
+def test_the_index_drops_records_without_an_entry():
+    index = ExpiryIndex()
+    slot = index.slot(10.0, 10.0)
+    index.add("k", slot, 10.0)
+
+    assert index.due(10.0)
+    assert index.sweep(OrderedDict(), 10.0, 5) == []
+    assert not index.due(10.0)
+
+
+def test_the_index_knows_nothing_of_an_unknown_slot():
+    index = ExpiryIndex()
+
+    index.discard("k", 1.0, OrderedDict())
+
+    assert not index.due(1e300)
+
+
+def test_a_flight_that_was_reset_still_lands():
+    flights = Flights()
+    flight, leading = flights.join("k")
+
+    flights.reset()
+    flights.land(flight, 1)
+
+    assert (leading, flights.keys()) == (True, [])
+
+
+def test_a_moved_class_is_written_under_its_old_name(monkeypatch):
+    monkeypatch.setitem(plain._FORMER_MODULES, "decimal", "decimal")
+    codec = plain.Codec()
+    value = [decimal.Decimal(1), decimal.Decimal, None, fractions.Fraction(1, 2), {"a": (1.5,)}]
+
+    data = codec.dumps(value)
+
+    assert codec.loads(data) == pickle.loads(data) == value
+
+
+def test_what_a_value_raises_while_it_is_pickled_is_a_snapshot_error():
+    with pytest.raises(SnapshotError, match="LookupError"):
+        plain.Codec([Fails]).dumps(Fails())
+
+
+def test_a_trusted_module_has_only_its_own_classes():
+    codec = plain.Codec([__name__])
+
+    with pytest.raises(SnapshotError, match=r"test_parts\.OrderedDict"):
+        codec.loads(b"c" + __name__.encode() + b"\nOrderedDict\n.")
+
+
+def written(path, values, codec=None):
+    rows = [(str(number), value, None) for number, value in enumerate(values)]
+    counters = dict.fromkeys(("hits", "misses", "evictions", "expirations"), 0)
+
+    def take(most):
+        part = rows[:most]
+        del rows[:most]
+        return part
+
+    header = {"saved_at": 0.0, **counters, "entries": len(rows)}
+    snapshot.write(path, header, take, codec or plain.Codec())
+    return path
+
+
+def rewritten(path, body):
+    digest = hashlib.blake2b(body, digest_size=32).digest()
+    mark, seal = snapshot._MARK, snapshot._seal(digest, None)
+    path.write_bytes(body + mark + digest + seal + mark)
+
+
+def test_large_values_make_short_slices(tmp_path):
+    path = written(tmp_path / "s", [b"x" * 100_000] * 200)
+
+    _, slices = snapshot.read(path, plain.Codec())
+    sizes = [len(rows) for rows in slices]
+
+    assert sum(sizes) == 200
+    assert min(sizes) < 64
+
+
+def test_a_value_that_can_be_pickled_the_second_time_is_saved(tmp_path):
+    codec = plain.Codec([FailsOnce])
+    path = written(tmp_path / "s", [1, FailsOnce(), 2], codec)
+
+    rows = [row for part in snapshot.read(path, codec)[1] for row in part]
+
+    assert [type(row[1]) for row in rows] == [int, FailsOnce, int]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"anything else", "no snapshot"),
+        (None, "header"),
+    ],
+)
+def test_a_right_digest_makes_no_snapshot_of_it(tmp_path, body, message):
+    path = tmp_path / "s"
+    if body is None:
+        body = pickle.dumps({"format": "cache snapshot", "version": 1, "hits": -1}, 5)
+    rewritten(path, body)
+
+    with pytest.raises(SnapshotError, match=message):
+        snapshot.read(path, plain.Codec())
+
+
+def test_a_file_that_shrinks_while_it_is_read_has_another_digest():
+    assert snapshot._digest_of(io.BytesIO(b"ab"), 5) == snapshot._digest_of(io.BytesIO(b"ab"), 2)
+
+
+def test_a_link_that_leads_nowhere_is_an_os_error(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+
+    with pytest.raises(OSError, match="symbolic link"):
+        atomic_file.write(tmp_path / "a", lambda file: None)
+
+
+def test_a_file_taken_for_litter_is_begun_again(tmp_path, monkeypatch):
+    real, calls = fcntl.flock, []
+
+    def busy_once(descriptor, how):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            raise BlockingIOError
+        return real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", busy_once)
+    atomic_file.write(tmp_path / "s", lambda file: file.write(b"whole") and None)
+
+    assert (tmp_path / "s").read_bytes() == b"whole"
+    assert len(calls) == 2
+
+
+def test_a_removed_file_is_begun_again(tmp_path, monkeypatch):
+    real, calls = fcntl.flock, []
+
+    def removed_first(descriptor, how):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            os.unlink(next(tmp_path.iterdir()))
+        return real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    atomic_file.write(tmp_path / "s", lambda file: file.write(b"whole") and None)
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_file_system_without_locks_is_an_os_error_without_litter(tmp_path, monkeypatch):
+    def refuse(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks"):
+        atomic_file.write(tmp_path / "s", lambda file: None)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_is_written_beside_under_a_short_one(tmp_path):
+    path = tmp_path / ("ü" * 120)
+
+    atomic_file.write(path, lambda file: file.write(b"whole") and None)
+
+    assert path.read_bytes() == b"whole"
+
+
+def test_without_threads_the_cache_does_without(CacheImpl, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with CacheImpl() as cache:
+        cache.set("k", 1)
+
+        assert cache.get("k") == 1
+
+
+def test_at_the_very_end_no_thread_is_tried(CacheImpl, monkeypatch):
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    before = threading.active_count()
+
+    with CacheImpl():
+        assert threading.active_count() == before
+
+
+def test_the_thread_ends_where_its_cache_is_gone():
+    ended = threading.Lock()
+    ended.acquire()
+
+    assert sweeper._run(lambda: None, ended, 0.001) is None
+
+
+def test_more_than_a_slice_is_cleaned_up(make_cache, clock):
+    cache = make_cache(5000)
+    cache.set_many({f"k{number}": number for number in range(5000)}, ttl=1)
+    clock.tick(1)
+
+    assert (cache.cleanup(), len(cache)) == (5000, 0)
+
+
+class Uses:
+    """Garbage that uses keys when it is collected, which is in the middle of a save's walk."""
+
+    def __init__(self, cache, times):
+        self.itself, self.cache, self.times = self, cache, times
+
+    def __del__(self):
+        for _ in range(self.times):
+            self.cache.get("a")
+
+
+@pytest.mark.parametrize("times", [1, 12_000])
+def test_a_use_during_the_walk_of_a_save_counts_after_it(small_cache, tmp_path, times):
+    small_cache.set_many({"a": 1, "b": 2, "c": 3})
+    gc.collect()
+    Uses(small_cache, times)
+
+    small_cache.save(tmp_path / "s")
+    small_cache.set("d", 4)
+
+    assert sorted(small_cache.keys()) == ["a", "c", "d"]
+    assert small_cache.stats().hits == times
+
+
+def test_a_save_leaves_a_disabled_collector_alone(small_cache, tmp_path):
+    small_cache.set("a", 1)
+    gc.disable()
+    try:
+        small_cache.save(tmp_path / "s")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_after_a_fork_the_parent_goes_on(cache):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    thread = threading.Thread(target=cache.set, args=("k", 1))
+    thread.start()
+    thread.join(30)
+
+    assert cache.get("k") == 1
