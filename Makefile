@@ -4,8 +4,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/ready
+# The tests find the redis-server of the environment there.
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo test test-all check soak clean
+.PHONY: help demo test test-all check metatest bench soak clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +42,12 @@ check: $(READY)  ## lint, format, types and branch coverage
 	$(RUN) -m mypy
 	$(RUN) -m coverage run -m pytest -q
 	$(RUN) -m coverage report
+
+metatest: $(READY)  ## read the suites: every clause has a test, and every test asserts
+	$(RUN) -m pytest metatests
+
+bench: $(READY)  ## compare with the obvious implementation: speed, and how long a hit waits
+	$(RUN) -m benchmarks
 
 soak: $(READY)  ## run the long versions: storms, kills, forks by the hundred
 	$(RUN) -m pytest -m soak

@@ -30,7 +30,11 @@ def write(path: str | bytes | os.PathLike[str], fill: Callable[[BinaryIO], None]
     folder, name = os.path.split(target)
     start = os.path.join(folder, f".{_label(name)}{_MARK}")
     _remove_litter(folder, start)
-    descriptor, unfinished = _create(start)
+    try:
+        descriptor, unfinished = _create(start)
+    except OSError as error:
+        error.filename = target  # the name that the caller knows
+        raise
     try:
         try:
             os.fchmod(descriptor, 0o600)  # whatever the umask

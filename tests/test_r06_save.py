@@ -153,7 +153,7 @@ def test_a_symbolic_link_is_followed(cache, tmp_path):
 
 @pytest.mark.clause("R6.5")
 def test_a_missing_folder_is_an_os_error(cache, tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"missing/snapshot'$"):
         cache.save(tmp_path / "missing" / "snapshot")
 
 
