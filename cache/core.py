@@ -574,6 +574,7 @@ class DistributedCache(Generic[V]):
         header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)
         fits = header["entries"] <= self._max_size
         entries: dict[str, Entry] = {} if fits else OrderedDict()
+        grown = _last_growth(header["entries"])
         expiry = ExpiryIndex()
         now, wall = monotonic(), time.time()
         for rows in slices:
@@ -586,6 +587,8 @@ class DistributedCache(Generic[V]):
                     slot = expiry.slot(deadline, life)
                     entries[key] = (value, deadline, slot)
                     expiry.add(key, slot, deadline)
+            if type(entries) is dict and len(entries) > grown:
+                entries = _ordered(entries)
             while isinstance(entries, OrderedDict) and len(entries) > self._max_size:
                 key, entry = entries.popitem(last=False)
                 if entry[2] is not None:
@@ -867,6 +870,14 @@ def _live_of(keys: list[str], entries: list[Entry], now: float) -> tuple[list[st
     return live_keys, live_entries
 
 
+def _last_growth(size: int) -> int:
+    """Return the number of entries beyond which a dict that grows to `size` grows no more."""
+    table = 8
+    while table * 2 // 3 < size:
+        table *= 2
+    return table // 2 * 2 // 3
+
+
 def _ordered(content: dict[str, Entry]) -> OrderedDict[str, Entry]:
     """Empty a dict into an OrderedDict in the same order.
 
@@ -875,6 +886,7 @@ def _ordered(content: dict[str, Entry]) -> OrderedDict[str, Entry]:
     each key its place.
     """
     entries: OrderedDict[str, Entry] = OrderedDict()
+    gc.collect(1)  # makes it old while it is empty, or the next collection would walk it whole
     dict.update(entries, content)
     for key, entry in content.items():
         entries[key] = entry
