@@ -4,7 +4,6 @@ How the parts play together, and why each step is in the order it is in, stands 
 """
 
 import gc
-import math
 import os
 import sys
 import threading
@@ -14,11 +13,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import count, islice, repeat, starmap
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
-from . import arguments, snapshot, sweeper
+from . import arguments, room, snapshot, sweeper
 from .expiry import Entry, ExpiryIndex
 from .flights import Flights
 from .memoize import Memoized
@@ -68,9 +68,11 @@ class DistributedCache(Generic[V]):
         secret: bytes | None = None,
     ) -> None:
         self._max_size = arguments.size(max_size)
-        self._default_life = math.inf
+        self._default_life = inf
         if default_ttl is not None:
             self._default_life = arguments.seconds(default_ttl, "default_ttl")
+        # The ttl that `set` has checked last, and its seconds.
+        self._checked: tuple[object, float] = None, self._default_life
         self._cleanup_interval = arguments.seconds(cleanup_interval, "cleanup_interval")
         self._codec = Codec(trust)
         self._secret = snapshot.checked_secret(secret)
@@ -88,6 +90,7 @@ class DistributedCache(Generic[V]):
         self._touch: Callable[[str], None] = self._entries.move_to_end
         self._expiry = ExpiryIndex()  # guarded by _lock
         self._flights: Flights[V] = Flights()  # has a lock of its own, taken inside _lock
+        self._running = self._flights.running  # empty while no factory runs
         self._noting = False  # guarded by _lock
         self._uses: deque[str] = deque()  # hits during the walk of a save, to be replayed
         self._end_cleanup = sweeper.start(self, self._cleanup_interval)
@@ -162,7 +165,7 @@ class DistributedCache(Generic[V]):
             if entry is None:
                 return None
             if entry[1] is None:
-                return math.inf
+                return inf
             left: float = entry[1] - monotonic()
             return left if left > 0 else None
 
@@ -219,43 +222,47 @@ class DistributedCache(Generic[V]):
         recently used. A new key in a full cache makes room: expired entries go first, then the
         least recently used one.
         """
+        # Flat for speed, in the commonest cases: nothing in the cache expires, or the entry is
+        # overwritten soon enough that its deadline stays in the same slot. A value that goes is
+        # kept in `old`, which this frame releases after the lock.
         if type(key) is not str:
             key = arguments.plain_key(key)
-        life = self._default_life if ttl is None else arguments.seconds(ttl)
+        checked = self._checked
+        if ttl is checked[0]:
+            life = checked[1]
+        else:
+            life = self._life(ttl)
+            self._checked = ttl, life
         self._acquire()
         try:
-            # Flat for speed, where nothing needs the expiry index or concerns a running factory:
-            # nothing has a deadline, or the new one belongs where the old one is filed already.
-            # `old` is released with this frame, after the lock.
             entries, expiry = self._entries, self._expiry
-            if not self._flights.running:
-                if life == math.inf:
-                    if not expiry.floors:
-                        fresh: Entry = (value, None, None)
-                        if key in entries:
-                            old = entries[key]
-                            entries[key] = fresh
-                            entries.move_to_end(key)
-                            return
-                        if len(entries) < self._max_size:
-                            entries[key] = fresh
-                            return
-                        _, old = entries.popitem(last=False)
-                        self._evictions += 1
-                        if len(entries) < self._max_size:  # pragma: no branch - a call from inside
-                            entries[key] = fresh
-                            return
-                elif key in entries:
-                    now = monotonic()
-                    deadline = now + life
-                    slot = expiry.slot(deadline, life)
-                    fresh = (value, deadline, slot)
-                    if key in entries:  # pragma: no branch - a call from inside
+            if self._running:
+                pass
+            elif life != inf:
+                now = monotonic()
+                deadline = now + life
+                if life == expiry.life and expiry.floor <= deadline < expiry.end:
+                    slot = expiry.slot
+                    fresh: Entry = (value, deadline, slot)
+                    if key in entries:
                         old = entries[key]
-                        if old[2] == slot and now < old[1] <= deadline:
+                        if old[2] == slot and old[1] > now:
                             entries[key] = fresh
                             entries.move_to_end(key)
                             return
+            elif not expiry.heap:
+                fresh = (value, None, None)
+                if key in entries:
+                    old = entries[key]
+                    entries[key] = fresh
+                    entries.move_to_end(key)
+                    return
+                if len(entries) >= self._max_size:
+                    _, old = entries.popitem(last=False)
+                    self._evictions += 1
+                if len(entries) < self._max_size:  # pragma: no branch - a call from inside
+                    entries[key] = fresh
+                    return
             gone: list[Entry] = []
             self._store_locked(key, value, life, gone)
         finally:
@@ -572,30 +579,24 @@ class DistributedCache(Generic[V]):
         another secret, or holds what is neither plain data nor trusted; nothing has changed then.
         """
         header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)
-        fits = header["entries"] <= self._max_size
-        entries: dict[str, Entry] = {} if fits else OrderedDict()
-        grown = _last_growth(header["entries"])
-        expiry = ExpiryIndex()
         now, wall = monotonic(), time.time()
+        kept: deque[snapshot.Row] = deque(maxlen=self._max_size)
+        entries = room.ordered_dict(min(header["entries"], self._max_size))
+        expiry = ExpiryIndex()
+        if header["entries"] > self._max_size:
+            kept.extend(row for rows in slices for row in rows if row[2] is None or row[2] > wall)
+            slices = _slices_off(kept)
         for rows in slices:
             for key, value, expires_at in rows:
                 if expires_at is None:
                     entries[key] = (value, None, None)
                 elif expires_at > wall:
                     life = expires_at - wall
-                    deadline = now + life
-                    slot = expiry.slot(deadline, life)
-                    entries[key] = (value, deadline, slot)
-                    expiry.add(key, slot, deadline)
-            if type(entries) is dict and len(entries) > grown:
-                entries = _ordered(entries)
-            while isinstance(entries, OrderedDict) and len(entries) > self._max_size:
-                key, entry = entries.popitem(last=False)
-                if entry[2] is not None:
-                    expiry.discard(key, entry[2], entries)
-        ordered = entries if isinstance(entries, OrderedDict) else _ordered(entries)
+                    slot = expiry.slot_for(now + life, life)
+                    entries[key] = (value, now + life, slot)
+                    expiry.buckets[slot][key] = None
         with self._lock:
-            former = self._install_locked(ordered, expiry)
+            former = self._install_locked(entries, expiry)
             self._count_from_locked(
                 header["hits"], header["misses"], header["evictions"], header["expirations"]
             )
@@ -698,37 +699,40 @@ class DistributedCache(Generic[V]):
         entries, expiry = self._entries, self._expiry
         now = monotonic()
         deadline = now + life
-        slot = None
-        if deadline == math.inf:
-            fresh: Entry = (value, None, None)
-        else:
-            slot = expiry.slot(deadline, life)
-            fresh = (value, deadline, slot)
         if key not in entries and len(entries) >= self._max_size:
             self._make_room_locked(self._max_size - 1, now, gone)
+        slot = None
+        fresh: Entry = (value, None, None)
+        while deadline != inf and slot not in expiry.buckets:
+            slot = expiry.slot_for(deadline, life)
+            fresh = (value, deadline, slot)
+        # An entry and its record change together: there is no call from here to the last record.
         if key in entries:
             old = entries[key]
             entries[key] = fresh
-            entries.move_to_end(key)
-            gone.append(old)
-            if old[1] is not None:
+            if slot is not None:
+                expiry.buckets[slot][key] = None
+            if old[2] is not None:
+                if old[2] != slot:
+                    del expiry.buckets[old[2]][key]
                 if old[1] <= now:
                     self._expirations += 1
-                if old[2] != slot:
-                    expiry.discard(key, old[2], entries)
+            entries.move_to_end(key)
+            gone.append(old)
         else:
             entries[key] = fresh
-        if slot is not None:
-            expiry.add(key, slot, deadline)
-        if len(entries) > self._max_size:  # pragma: no cover - a call from inside
-            self._make_room_locked(self._max_size, now, gone)
-        self._flights.forget(key)
+            if slot is not None:
+                expiry.buckets[slot][key] = None
+            if len(entries) > self._max_size:  # pragma: no cover - a call from inside
+                self._make_room_locked(self._max_size, now, gone)
+        if self._running:
+            self._flights.forget(key)
 
     def _make_room_locked(self, size: int, now: float, gone: list[Entry]) -> None:
         """Remove entries until `size` are left: expired ones first, then by recency."""
         entries, expiry = self._entries, self._expiry
         while len(entries) > size:
-            if expiry.due(now):
+            if expiry.heap and expiry.heap[0][0] <= now and expiry.due(now):
                 expired = expiry.sweep(entries, now, _SLICE)
                 self._expirations += len(expired)
                 gone += expired
@@ -870,29 +874,10 @@ def _live_of(keys: list[str], entries: list[Entry], now: float) -> tuple[list[st
     return live_keys, live_entries
 
 
-def _last_growth(size: int) -> int:
-    """Return the number of entries beyond which a dict that grows to `size` grows no more."""
-    table = 8
-    while table * 2 // 3 < size:
-        table *= 2
-    return table // 2 * 2 // 3
-
-
-def _ordered(content: dict[str, Entry]) -> OrderedDict[str, Entry]:
-    """Empty a dict into an OrderedDict in the same order.
-
-    An OrderedDict that grows past 700,000 entries rebuilds its table of places in one call of
-    some 70 ms. So this one takes over the dict's table first, at its full size, and then gives
-    each key its place.
-    """
-    entries: OrderedDict[str, Entry] = OrderedDict()
-    gc.collect(1)  # makes it old while it is empty, or the next collection would walk it whole
-    dict.update(entries, content)
-    for key, entry in content.items():
-        entries[key] = entry
-    while content:
-        content.popitem()
-    return entries
+def _slices_off(rows: deque[T]) -> Iterator[list[T]]:
+    """Take slices off the beginning of a queue until it is empty."""
+    while rows:
+        yield [rows.popleft() for _ in range(min(len(rows), _SLICE))]
 
 
 def _let_go(entries: OrderedDict[str, Entry], expiry: ExpiryIndex) -> None:

@@ -7,18 +7,20 @@ of each bucket's deadlines; when the clock reaches it, the bucket is opened: wha
 what has not moves to narrower buckets, which begin after now. Each entry is moved a handful of
 times in its life at the most, and no record of a former deadline outlives the next tidying.
 
-An entry is a tuple (value, deadline, slot); `slot` names its bucket and is None where the entry
-never expires. The index keeps no lock and reads no clock: the cache calls it under its lock.
+An entry is a tuple (value, deadline, slot); `slot` is the number of its bucket and is None where
+the entry never expires. The index keeps no lock and reads no clock: the cache calls it under its
+lock.
 
-Code of the same thread may run between any two steps here (a finalizer that calls the cache). So
-each step leaves the index usable: a record without an entry is dropped when its bucket is opened,
-and no entry ever stays without its record.
+Code of the same thread may run between any two steps here (a finalizer that calls the cache),
+though not between two operators. So an entry is stored, moved or removed together with its record,
+without a call between: no entry is ever without its record, and a record without an entry is
+dropped when its bucket is opened.
 """
 
 from collections import OrderedDict
 from heapq import heappop, heappush
-from itertools import islice
-from math import frexp, ldexp
+from itertools import count, islice
+from math import frexp, inf, ldexp, nextafter
 from typing import Any
 
 # (value, deadline, slot); the last two are None where the entry never expires
@@ -26,121 +28,150 @@ Entry = tuple[Any, Any, Any]
 
 _SPAN = 8  # a bucket is 2**-8 of the power of two above the life: 0.4 to 0.8 % of it
 _NARROWEST = -1021  # below this exponent a float loses its precision
+_FULL = 100_000  # keys in a bucket; one that grew on would stop every thread for longer each time
+_MOVE = 4  # how many removals one move to another bucket costs
 
 
 class _Bucket(dict[str, None]):
     """The keys of entries whose deadlines lie close together, in the order they were filed."""
 
-    __slots__ = ("floor",)
+    __slots__ = ("end", "floor")
 
-    def __init__(self, floor: float) -> None:
+    def __init__(self, floor: float, end: float) -> None:
         super().__init__()
         self.floor = floor  # no deadline in the bucket is earlier
+        self.end = end  # all are earlier
 
 
 class ExpiryIndex:
-    """The entries that have a deadline, ordered well enough to find those past theirs."""
+    """The entries that have a deadline, ordered well enough to find those past theirs.
 
-    __slots__ = ("_buckets", "_end", "_life", "_start", "_tidy_at", "floors")
+    To file an entry, get its slot, make the tuple, and then, without a call between, look whether
+    the slot is in `buckets` still, store the tuple and put the key in that bucket.
+    """
+
+    __slots__ = (
+        "_numbers", "_tidy_at", "_where", "buckets", "end", "floor", "heap", "life", "slot",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self._buckets: dict[float, _Bucket] = {}
-        self.floors: list[tuple[float, float]] = []  # heap of (floor, slot); empty: no deadlines
+        self.buckets: dict[int, _Bucket] = {}
+        self.heap: list[tuple[float, int]] = []  # (floor, slot); empty: there are no deadlines
+        self._where: dict[tuple[float, float], int] = {}  # (width, start) to the slot that fills
+        self._numbers = count()
         self._tidy_at = 64
-        self._life = self._start = self._end = 0.0  # the slot that was asked for last
+        # The slot that was asked for last: for lives of `life` seconds that end from `floor` on
+        # and before `end`.
+        self.slot = -1
+        self.life = self.floor = self.end = 0.0
 
-    def slot(self, deadline: float, life: float) -> float:
+    def slot_for(self, deadline: float, life: float) -> int:
         """Return the slot for an entry that is to expire at `deadline`, `life` seconds from now."""
-        if life == self._life and self._start <= deadline < self._end:
-            return self._start
+        if life == self.life and self.floor <= deadline < self.end:
+            return self.slot
         width = ldexp(1.0, max(frexp(life)[1] - _SPAN, _NARROWEST))
         start = deadline // width * width
-        self._life, self._start, self._end = life, start, start + width
-        return start
+        slot = self._where.get((width, start), -1)
+        bucket = self.buckets.get(slot)
+        if bucket is None or len(bucket) >= _FULL:
+            if len(self.heap) >= self._tidy_at:
+                self._tidy()
+            slot = next(self._numbers)
+            # A tiny width may be lost in rounding; the deadline has to be within all the same.
+            bucket = _Bucket(deadline, max(start + width, nextafter(deadline, inf)))
+            self.buckets[slot] = bucket
+            self._where[width, start] = slot
+            heappush(self.heap, (deadline, slot))
+        elif deadline < bucket.floor:
+            bucket.floor = deadline
+            heappush(self.heap, (deadline, slot))
+        if slot in self.buckets:  # pragma: no branch - else a call from inside has dropped it
+            self.slot, self.life, self.floor, self.end = slot, life, bucket.floor, bucket.end
+        return slot
 
-    def add(self, key: str, slot: float, deadline: float) -> None:
-        """File `key`, whose entry in the storage carries `slot` already."""
-        while True:
-            bucket = self._buckets.get(slot)
-            if bucket is None:
-                if len(self.floors) >= self._tidy_at:
-                    self._tidy()
-                bucket = self._buckets.setdefault(slot, _Bucket(deadline))
-                heappush(self.floors, (bucket.floor, slot))
-            elif deadline < bucket.floor:
-                bucket.floor = deadline
-                heappush(self.floors, (deadline, slot))
-            bucket[key] = None
-            # A call from inside may have tidied the bucket away: then once more.
-            if self._buckets.get(slot) is bucket:  # pragma: no branch
-                return
-
-    def discard(self, key: str, slot: float, entries: OrderedDict[str, Entry]) -> None:
-        """Take `key` out of `slot`, unless its present entry belongs there."""
-        bucket = self._buckets.get(slot)
-        if bucket is not None:
-            bucket.pop(key, None)
-            entry = entries.get(key)
-            # A call from inside may have set the key again.
-            if entry is not None and entry[2] == slot:  # pragma: no cover
-                bucket[key] = None
+    def discard(self, key: str, slot: int, entries: OrderedDict[str, Entry]) -> None:
+        """Take `key`, which has left `entries`, out of `slot`."""
+        # A call from inside may have set the key again, or dropped the record already.
+        if (
+            (key not in entries or entries[key][2] != slot)
+            and slot in self.buckets
+            and key in self.buckets[slot]
+        ):
+            del self.buckets[slot][key]
 
     def due(self, now: float) -> bool:
         """Tell whether `sweep` at `now` has work to do: True wherever an entry has expired."""
-        while self.floors and self.floors[0][0] <= now:
-            first = floor, slot = self.floors[0]
-            bucket = self._buckets.get(slot)
+        while self.heap and self.heap[0][0] <= now:
+            floor, slot = self.heap[0]
+            bucket = self.buckets.get(slot)
             if bucket and bucket.floor == floor:
                 return True
             if bucket is not None and not bucket:
-                del self._buckets[slot]
-            dropped = heappop(self.floors)
-            if dropped != first:  # pragma: no cover - a call from inside has filed an earlier one
-                heappush(self.floors, dropped)
+                self._drop(slot)
+            dropped = heappop(self.heap)
+            if dropped != (floor, slot):  # pragma: no cover - a call from inside has pushed it
+                heappush(self.heap, dropped)
         return False
 
     def sweep(self, entries: OrderedDict[str, Entry], now: float, limit: int) -> list[Entry]:
-        """Remove expired entries from `entries` and return them, looking at up to `limit` records.
+        """Remove up to `limit` expired entries from `entries` and return them.
 
         Call it again while `due` says so. What shares a bucket with an expired entry and has not
-        expired itself is filed anew, in a bucket that begins after `now`.
+        expired itself is filed anew, in a bucket that begins after `now`; that counts as some
+        removals, so that a call takes as long either way.
         """
         gone: list[Entry] = []
         while limit > 0 and self.due(now):
-            slot = self.floors[0][1]
-            bucket = self._buckets[slot]
-            batch = list(islice(bucket, limit))
-            limit -= len(batch)
+            slot = self.heap[0][1]
+            bucket = self.buckets[slot]
+            price = 1 if bucket.end <= now else _MOVE
+            batch = list(islice(bucket, limit // price + 1))
+            limit -= len(batch) * price
             for key in batch:
-                entry = entries.get(key)
-                if entry is not None and entry[2] == slot:
-                    value, deadline, _ = entry
-                    if deadline <= now:
-                        removed = entries.pop(key, None)
-                        if removed is not None:  # pragma: no branch - a call from inside
-                            gone.append(removed)
+                if key in entries and entries[key][2] == slot:
+                    entry = entries[key]
+                    if entry[1] <= now:
+                        del entries[key]
+                        del bucket[key]
+                        gone.append(entry)
                     else:
-                        later = self.slot(deadline, deadline - now)
-                        moved = (value, deadline, later)
-                        # A call from inside may have written the key.
-                        if key in entries and entries[key] is entry:  # pragma: no branch
-                            entries[key] = moved
-                            self.add(key, later, deadline)
-                bucket.pop(key, None)
+                        self._refile(key, entry, now, entries)
+                elif key in bucket:
+                    del bucket[key]
         return gone
+
+    def _refile(self, key: str, entry: Entry, now: float, entries: OrderedDict[str, Entry]) -> None:
+        """Move a live entry to a bucket that begins after `now`."""
+        value, deadline, former = entry
+        slot = self.slot_for(deadline, deadline - now)
+        moved = (value, deadline, slot)
+        # A call from inside may have written the key or dropped the bucket: the next sweep's then.
+        if key in entries and entries[key] is entry and slot in self.buckets:
+            entries[key] = moved
+            self.buckets[slot][key] = None
+            del self.buckets[former][key]
 
     def release(self) -> None:
         """Forget all, record by record: at once it would stop every thread for too long."""
-        for bucket in self._buckets.values():
+        for bucket in self.buckets.values():
             while bucket:
                 bucket.popitem()
 
+    def _drop(self, slot: int) -> None:
+        """Forget a bucket if it is empty."""
+        if slot in self.buckets and not self.buckets[slot]:
+            del self.buckets[slot]
+            if slot == self.slot:
+                self.life = 0.0
+
     def _tidy(self) -> None:
         """Drop empty buckets and outdated floors; called when they may be the majority."""
-        for slot, bucket in list(self._buckets.items()):
-            if not bucket:
-                self._buckets.pop(slot, None)
-        self.floors = []
-        for slot, bucket in list(self._buckets.items()):
-            heappush(self.floors, (bucket.floor, slot))
-        self._tidy_at = 2 * len(self.floors) + 64
+        for slot in list(self.buckets):
+            self._drop(slot)
+        for place, slot in list(self._where.items()):
+            if slot not in self.buckets:
+                self._where.pop(place, None)
+        self.heap = []
+        for slot, bucket in list(self.buckets.items()):
+            heappush(self.heap, (bucket.floor, slot))
+        self._tidy_at = 2 * len(self.heap) + 64

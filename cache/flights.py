@@ -100,5 +100,5 @@ class Flights(Generic[V]):
     def reset(self) -> None:
         """Begin anew in a forked child, where the leaders and the waiters are gone."""
         self._lock = threading.RLock()
-        self.running = {}
-        self._waiting = {}
+        self.running.clear()
+        self._waiting.clear()
