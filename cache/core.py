@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from datetime import timedelta
 from itertools import count, islice, repeat, starmap
 from math import inf
@@ -561,12 +561,12 @@ class DistributedCache(Generic[V]):
 
         def rows(most: int) -> list[snapshot.Row]:
             # Taken off the end: to free the whole lists at once would stop every thread.
-            part, values = keys[: -most - 1 : -1], entries[: -most - 1 : -1]
+            part, held = keys[: -most - 1 : -1], entries[: -most - 1 : -1]
             del keys[-most:], entries[-most:]
-            return [
-                (key, value, None if deadline is None else deadline + epoch)
-                for key, (value, deadline, _) in zip(part, values, strict=True)
-            ]
+            values, deadlines = [entry[0] for entry in held], [entry[1] for entry in held]
+            if deadlines.count(None) < len(deadlines):
+                deadlines = [None if end is None else end + epoch for end in deadlines]
+            return list(zip(part, values, deadlines, strict=True))
 
         snapshot.write(target, header, rows, self._codec, self._secret)
 
@@ -584,16 +584,21 @@ class DistributedCache(Generic[V]):
         entries = room.ordered_dict(min(header["entries"], self._max_size))
         expiry = ExpiryIndex()
         if header["entries"] > self._max_size:
-            kept.extend(row for rows in slices for row in rows if row[2] is None or row[2] > wall)
-            slices = _slices_off(kept)
-        for rows in slices:
-            for key, value, expires_at in rows:
-                if expires_at is None:
+            rows = (row for columns in slices for row in zip(*columns, strict=True))
+            kept.extend(row for row in rows if row[2] is None or row[2] > wall)
+            slices = _columns_of(kept)
+        for keys, values, ends in slices:
+            if ends.count(None) == len(ends):
+                entries.update(zip(keys, zip(values, repeat(None), repeat(None)), strict=True))
+                continue
+            for key, value, end in zip(keys, values, ends, strict=True):
+                if end is None:
                     entries[key] = (value, None, None)
-                elif expires_at > wall:
-                    life = expires_at - wall
-                    slot = expiry.slot_for(now + life, life)
-                    entries[key] = (value, now + life, slot)
+                elif end > wall:
+                    life = end - wall
+                    deadline = now + life
+                    slot = expiry.slot_for(deadline, life)
+                    entries[key] = (value, deadline, slot)
                     expiry.buckets[slot][key] = None
         with self._lock:
             former = self._install_locked(entries, expiry)
@@ -854,6 +859,11 @@ def _copied(view: Iterable[T]) -> list[T]:
     return copy
 
 
+def _taken(take: Callable[[], T], rest: Sized) -> list[T]:
+    """Return what `take` gives when it is called once for each of the rest, or for a slice."""
+    return list(starmap(take, repeat((), min(len(rest), _SLICE))))
+
+
 def _slices_of(items: list[T]) -> Iterator[list[T]]:
     """Take slices off the end of a list until it is empty."""
     while items:
@@ -874,17 +884,17 @@ def _live_of(keys: list[str], entries: list[Entry], now: float) -> tuple[list[st
     return live_keys, live_entries
 
 
-def _slices_off(rows: deque[T]) -> Iterator[list[T]]:
-    """Take slices off the beginning of a queue until it is empty."""
+def _columns_of(rows: deque[snapshot.Row]) -> Iterator[snapshot.Columns]:
+    """Take rows off the beginning of a queue until it is empty, some at a time, as columns."""
     while rows:
-        yield [rows.popleft() for _ in range(min(len(rows), _SLICE))]
+        yield snapshot.columns_of(_taken(rows.popleft, rows))
 
 
 def _let_go(entries: OrderedDict[str, Entry], expiry: ExpiryIndex) -> None:
-    """Release former content entry by entry."""
+    """Release former content some entries at a time."""
     expiry.release()
     while entries:
-        entries.popitem()
+        _taken(entries.popitem, entries)
 
 
 # Every cache of the process, so that a fork can take all locks first: no other thread is then

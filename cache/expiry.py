@@ -51,7 +51,8 @@ class ExpiryIndex:
     """
 
     __slots__ = (
-        "_numbers", "_tidy_at", "_where", "buckets", "end", "floor", "heap", "life", "slot",
+        "_numbers", "_shortest", "_tidy_at", "_where", "_width",
+        "buckets", "end", "floor", "heap", "life", "slot",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class ExpiryIndex:
         self.heap: list[tuple[float, int]] = []  # (floor, slot); empty: there are no deadlines
         self._where: dict[tuple[float, float], int] = {}  # (width, start) to the slot that fills
         self._numbers = count()
+        self._width = self._shortest = 0.0  # how wide a bucket is for lives up to twice `_shortest`
         self._tidy_at = 64
         # The slot that was asked for last: for lives of `life` seconds that end from `floor` on
         # and before `end`.
@@ -69,7 +71,11 @@ class ExpiryIndex:
         """Return the slot for an entry that is to expire at `deadline`, `life` seconds from now."""
         if life == self.life and self.floor <= deadline < self.end:
             return self.slot
-        width = ldexp(1.0, max(frexp(life)[1] - _SPAN, _NARROWEST))
+        if not self._shortest <= life < self._shortest * 2:
+            exponent = frexp(life)[1]
+            self._shortest = ldexp(1.0, exponent - 1)
+            self._width = ldexp(1.0, max(exponent - _SPAN, _NARROWEST))
+        width = self._width
         start = deadline // width * width
         slot = self._where.get((width, start), -1)
         bucket = self.buckets.get(slot)
@@ -152,10 +158,9 @@ class ExpiryIndex:
             del self.buckets[former][key]
 
     def release(self) -> None:
-        """Forget all, record by record: at once it would stop every thread for too long."""
+        """Forget all, bucket by bucket: at once it would stop every thread for too long."""
         for bucket in self.buckets.values():
-            while bucket:
-                bucket.popitem()
+            bucket.clear()
 
     def _drop(self, slot: int) -> None:
         """Forget a bucket if it is empty."""

@@ -27,6 +27,8 @@ FORMAT = "cache snapshot"
 VERSION = 1
 
 Row = tuple[str, Any, float | None]
+# Keys, values and expiries: columns, since on them one call of a C function does for a slice.
+Columns = tuple[list[str], list[Any], list[float | None]]
 
 _MARK = b"\n%cache digest%\n"
 _DIGEST = 32  # bytes
@@ -89,7 +91,7 @@ def write(
 
 def read(
     path: str | bytes | os.PathLike[str], codec: Codec, secret: bytes | None = None
-) -> tuple[dict[str, Any], Iterator[list[Row]]]:
+) -> tuple[dict[str, Any], Iterator[Columns]]:
     """Check the snapshot at `path` and return its header and an iterator over its slices.
 
     Nothing is unpickled before digest and seal are found right. Raises OSError, and SnapshotError
@@ -111,16 +113,22 @@ def read(
     return header, _slices(file, name, header["entries"], codec)
 
 
-def _slices(file: BinaryIO, name: Any, entries: int, codec: Codec) -> Iterator[list[Row]]:
+def _slices(file: BinaryIO, name: Any, entries: int, codec: Codec) -> Iterator[Columns]:
     with file:
         while entries > 0:
             try:
-                rows = codec.load(file)
-                _check_rows(rows, entries)
+                columns = _checked_columns(codec.load(file), entries)
             except SnapshotError as error:
                 raise SnapshotError(f"{name!r}: {error}") from error
-            entries -= len(rows)
-            yield rows
+            entries -= len(columns[0])
+            yield columns
+
+
+def columns_of(rows: list[Row]) -> Columns:
+    """Turn rows into columns."""
+    # Not by zip(*rows): it makes an iterator for each row, which the garbage collector takes for
+    # objects that live long, so that it walks the whole heap again and again.
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
 def _dump_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> None:
@@ -232,15 +240,17 @@ def _checked_header(header: Any) -> dict[str, Any]:
     return header
 
 
-def _check_rows(rows: Any, most: int) -> None:
-    """Raise SnapshotError unless this is a list of (str, value, epoch seconds or None)."""
+def _checked_columns(rows: Any, most: int) -> Columns:
+    """Return the columns of a list of (str, value, epoch seconds or None); else SnapshotError."""
     if type(rows) is not list or not 0 < len(rows) <= most:
         raise SnapshotError("damaged: it does not have as many entries as its header says")
-    for row in rows:
-        if type(row) is not tuple or len(row) != 3 or type(row[0]) is not str:
-            raise SnapshotError("damaged: an entry is no key, value and expiry")
-        expires_at = row[2]
-        if expires_at is not None and not (
-            type(expires_at) in (float, int) and -_FAR <= expires_at <= _FAR
-        ):
-            raise SnapshotError(f"damaged: the expiry of {row[0]!r} is no number of seconds")
+    if set(map(type, rows)) != {tuple} or set(map(len, rows)) != {3}:
+        raise SnapshotError("damaged: an entry is no key, value and expiry")
+    keys, values, ends = columns_of(rows)
+    if set(map(type, keys)) != {str}:
+        raise SnapshotError("damaged: an entry is no key, value and expiry")
+    if set(map(type, ends)) != {type(None)}:
+        for key, end in zip(keys, ends, strict=True):
+            if end is not None and not (type(end) in (float, int) and -_FAR <= end <= _FAR):
+                raise SnapshotError(f"damaged: the expiry of {key!r} is no number of seconds")
+    return keys, values, ends

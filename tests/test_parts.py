@@ -109,7 +109,7 @@ def test_large_values_make_short_slices(tmp_path):
     path = written(tmp_path / "s", [b"x" * 100_000] * 200)
 
     _, slices = snapshot.read(path, plain.Codec())
-    sizes = [len(rows) for rows in slices]
+    sizes = [len(keys) for keys, _, _ in slices]
 
     assert sum(sizes) == 200
     assert min(sizes) < 64
@@ -119,9 +119,9 @@ def test_a_value_that_can_be_pickled_the_second_time_is_saved(tmp_path):
     codec = plain.Codec([FailsOnce])
     path = written(tmp_path / "s", [1, FailsOnce(), 2], codec)
 
-    rows = [row for part in snapshot.read(path, codec)[1] for row in part]
+    values = [value for _, part, _ in snapshot.read(path, codec)[1] for value in part]
 
-    assert [type(row[1]) for row in rows] == [int, FailsOnce, int]
+    assert [type(value) for value in values] == [int, FailsOnce, int]
 
 
 @pytest.mark.parametrize(
