@@ -33,13 +33,15 @@ T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_Journal = set[str]  # keys; named here, as `set` is a method in the class
+
 _MISSING: Any = object()
 _SLICE = 2_000  # entries that one hold of the lock removes, or one call of a C function walks
+_SWEEP = 10_000  # expired entries that one hold of the lock removes: some 3 ms
 _WALK = 50_000  # keys that one step of a save's walk takes: some 15 ms in which no thread runs
 _REPLAY = 50_000  # noted hits that are replayed at once: some 8 ms
 _FEW_USES = 5_000
 _MOST_REPLAYS = 200
-_COPY = 500_000  # references that are copied at once: some 8 ms
 _YIELD = 0.0001  # seconds; long enough for a thread that waits for the lock to wake and take it
 
 # With the GIL, a hit is a few atomic steps and needs no lock. Without it, every read takes it.
@@ -91,6 +93,8 @@ class DistributedCache(Generic[V]):
         self._expiry = ExpiryIndex()  # guarded by _lock
         self._flights: Flights[V] = Flights()  # has a lock of its own, taken inside _lock
         self._running = self._flights.running  # empty while no factory runs
+        # For each delete_pattern under way, the keys written since it began; guarded by _lock.
+        self._journals: list[_Journal] = []
         self._noting = False  # guarded by _lock
         self._uses: deque[str] = deque()  # hits during the walk of a save, to be replayed
         self._end_cleanup = sweeper.start(self, self._cleanup_interval)
@@ -194,7 +198,7 @@ class DistributedCache(Generic[V]):
         glob = compile_glob(arguments.pattern(pattern))
         with self._lock:
             # Recency order would take 25 times as long as the order of the dict inside.
-            entries, keys = self._entries, _copied(dict.keys(self._entries))
+            entries, keys = self._entries, list(dict.keys(self._entries))
         now = monotonic()
         matching: list[str] = []
         for part in _slices_of(keys):
@@ -236,7 +240,7 @@ class DistributedCache(Generic[V]):
         self._acquire()
         try:
             entries, expiry = self._entries, self._expiry
-            if self._running:
+            if self._running or self._journals:
                 pass
             elif life != inf:
                 now = monotonic()
@@ -334,7 +338,7 @@ class DistributedCache(Generic[V]):
                 if key in entries and entries[key] is entry:  # pragma: no branch
                     entries[key] = fresh
                     entries.move_to_end(key)
-                    self._flights.forget(key)
+                    self._note_write_locked(key)
                     return total
 
     def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
@@ -464,36 +468,38 @@ class DistributedCache(Generic[V]):
                         if in_flight[key]:
                             self._flights.forget(key)
                     now = monotonic()
-                    keys = _copied(dict.keys(self._entries))
-                    before = _copied(dict.values(self._entries))
+                    entries, keys = self._entries, list(dict.keys(self._entries))
+                    written = _Journal()
+                    self._journals.append(written)
                     break
             for key in running:
                 in_flight[key] = glob.matches(key)
-        doomed: list[tuple[str, Entry]] = []
-        for part, held in zip(_slices_of(keys), _slices_of(before), strict=True):
-            chosen = set(glob.select(part))
-            if chosen:
-                pairs = zip(part, held, strict=True)
-                doomed += [(key, entry) for key, entry in pairs if key in chosen]
-        removed = 0
-        for slice_ in _slices_of(doomed):
-            removed += self._delete_unchanged(slice_, now)
-            time.sleep(_YIELD)
-        return removed
+        try:
+            doomed: list[str] = []
+            for part in _slices_of(keys):
+                doomed += glob.select(part)
+            removed = 0
+            for part in _slices_of(doomed):
+                removed += self._delete_unwritten(part, written, entries, now)
+                time.sleep(_YIELD)
+            return removed
+        finally:
+            with self._lock:
+                self._journals = [each for each in self._journals if each is not written]
 
-    def _delete_unchanged(self, doomed: list[tuple[str, Entry]], now: float) -> int:
-        """Remove those of `doomed` that were live at `now` and have not been set since."""
+    def _delete_unwritten(
+        self, keys: list[str], written: _Journal, entries: OrderedDict[str, Entry], now: float
+    ) -> int:
+        """Remove what was at `keys` and live at `now`, unless it was `written` since."""
         gone: list[Entry] = []
         removed = 0
         with self._lock:
-            for key, entry in doomed:
-                deadline = entry[1]
-                if deadline is None or deadline > now:
-                    present = self._entries.get(key)
-                    # The index may have filed it anew, which keeps the deadline's very object.
-                    if present is entry or (
-                        present is not None and deadline is not None and present[1] is deadline
-                    ):
+            if self._entries is entries:  # else clear or load has removed all
+                for key in keys:
+                    entry = entries.get(key)
+                    if entry is None or key in written:
+                        continue
+                    if entry[1] is None or entry[1] > now:
                         removed += self._remove_locked(key, gone)
         return removed
 
@@ -513,7 +519,7 @@ class DistributedCache(Generic[V]):
         removed = 0
         while True:
             with self._lock:
-                gone = self._expiry.sweep(self._entries, now, _SLICE)
+                gone = self._expiry.sweep(self._entries, now, _SWEEP)
                 self._expirations += len(gone)
                 more = self._expiry.due(now)
             removed += len(gone)
@@ -730,8 +736,14 @@ class DistributedCache(Generic[V]):
                 expiry.buckets[slot][key] = None
             if len(entries) > self._max_size:  # pragma: no cover - a call from inside
                 self._make_room_locked(self._max_size, now, gone)
+        self._note_write_locked(key)
+
+    def _note_write_locked(self, key: str) -> None:
+        """Tell what runs meanwhile that `key` has been written."""
         if self._running:
             self._flights.forget(key)
+        for written in self._journals:
+            written.add(key)
 
     def _make_room_locked(self, size: int, now: float, gone: list[Entry]) -> None:
         """Remove entries until `size` are left: expired ones first, then by recency."""
@@ -846,17 +858,8 @@ if not _LOCK_FREE:  # pragma: no cover - free-threaded builds only
     DistributedCache.get = DistributedCache._get_locking  # type: ignore[method-assign]
 
 
-# To copy or to free a million references takes 10 to 20 ms in which no other thread runs. So what
-# is large is copied, worked through and released in slices.
-
-
-def _copied(view: Iterable[T]) -> list[T]:
-    """Copy a view of a dict whose size cannot change meanwhile."""
-    copy: list[T] = []
-    rest = iter(view)
-    while part := list(islice(rest, _COPY)):
-        copy += part
-    return copy
+# To free a million references takes 20 ms and more in which no other thread runs, to copy them 12.
+# So what is large is copied once at most, and worked through and released in slices.
 
 
 def _taken(take: Callable[[], T], rest: Sized) -> list[T]:
