@@ -98,7 +98,8 @@ def read(
     saying what the file is instead; the iterator raises SnapshotError too, naming refused types.
     """
     name = os.fspath(path)
-    file = open(path, "rb")  # noqa: SIM115 - closed by the iterator, or right below
+    # A large buffer, for each read lets go of the interpreter, as `_Hashing` says.
+    file = open(path, "rb", _CHUNK)  # noqa: SIM115 - closed by the iterator, or right below
     try:
         size = os.fstat(file.fileno()).st_size
         _check(file, name, size, secret)
@@ -147,30 +148,55 @@ def _dump_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> None:
 
 
 class _Hashing:
-    """A file for the pickler that hashes what is written and can take back the end of it."""
+    """A file for the pickler that hashes what is written and can take back the end of it.
+
+    It hashes and writes in large chunks: both let go of the interpreter, and beside a busy thread
+    it takes a switch interval, 5 ms, to get it back.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._hash = hashlib.blake2b(digest_size=_DIGEST)
-        self.size = 0
+        self._put = 0  # bytes that are hashed and in the file
+        self._pending = bytearray()
+
+    @property
+    def size(self) -> int:
+        return self._put + len(self._pending)
 
     def write(self, data: Any, /) -> int:
-        self._hash.update(data)
-        self._file.write(data)
         count = memoryview(data).nbytes
-        self.size += count
+        if count < _CHUNK:
+            self._pending += data
+        else:
+            self._flush()
+            self._pass_on(data, count)
         return count
 
-    def mark(self) -> tuple[int, Any]:
-        return self.size, self._hash.copy()
+    def mark(self) -> tuple[Any, ...]:
+        if len(self._pending) >= _CHUNK:
+            self._flush()
+        return self._put, self._hash.copy(), self._pending, len(self._pending)
 
-    def back_to(self, mark: tuple[int, Any], /) -> None:
-        self.size, self._hash = mark
-        self._file.seek(self.size)
+    def back_to(self, mark: tuple[Any, ...], /) -> None:
+        self._put, self._hash, self._pending, length = mark
+        del self._pending[length:]
+        self._file.seek(self._put)
         self._file.truncate()
 
     def digest(self) -> bytes:
+        self._flush()
         return self._hash.digest()
+
+    def _flush(self) -> None:
+        # A new one, not emptied: a mark may lead back to the former.
+        pending, self._pending = self._pending, bytearray()
+        self._pass_on(pending, len(pending))
+
+    def _pass_on(self, data: Any, count: int) -> None:
+        self._hash.update(data)
+        self._file.write(data)
+        self._put += count
 
 
 def _seal(digest: bytes, secret: bytes | None) -> bytes:
