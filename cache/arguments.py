@@ -1,7 +1,9 @@
 """Checks of what callers pass in: each returns the plain value or says what was wrong with it."""
 
 import math
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 _HUGE = 1e300  # beyond it an int may be too large for a float
 
@@ -11,6 +13,13 @@ def plain_key(key: object) -> str:
     if not isinstance(key, str):
         raise TypeError(f"a key must be a str, not {type(key).__name__}")
     return key if type(key) is str else str.__str__(key)
+
+
+def pairs(mapping: object) -> list[tuple[str, Any]]:
+    """Return the keys, as plain str, and the values of a mapping, in its order."""
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"set_many takes a mapping of keys to values, not {type(mapping).__name__}")
+    return [(plain_key(key), value) for key, value in mapping.items()]
 
 
 def seconds(value: object, name: str = "ttl") -> float:

@@ -306,7 +306,7 @@ class DistributedCache(Generic[V]):
         `ttl` as in `set`. No `get_many`, `save` or `delete_pattern` sees a part of it.
         """
         life = self._life(ttl)
-        pairs = [(arguments.plain_key(key), value) for key, value in mapping.items()]
+        pairs = arguments.pairs(mapping)
         gone: list[Entry] = []
         with self._lock:
             for key, value in pairs:

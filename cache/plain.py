@@ -20,7 +20,7 @@ import uuid
 import zoneinfo
 from collections.abc import Iterable
 from types import FunctionType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from .errors import SnapshotError
 
@@ -69,6 +69,22 @@ class Sink(Protocol):
 
     def back_to(self, mark: Any, /) -> None:
         """Drop what was written since the mark."""
+
+
+class Source(Protocol):
+    """Where a pickle comes from: a file in which one can go back."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, fewer at the end."""
+
+    def readline(self) -> bytes:
+        """Return the bytes up to the next newline."""
+
+    def tell(self) -> int:
+        """Return the place of the next byte."""
+
+    def seek(self, place: int, /) -> Any:
+        """Go to a place."""
 
 
 class _Memory(io.BytesIO):
@@ -129,7 +145,7 @@ class Codec:
         self.dump(value, sink)
         return sink.getvalue()
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: Source) -> Any:
         """Read one pickle. Raises SnapshotError, with the type, for what is refused."""
         start = stream.tell()
         try:
@@ -238,7 +254,7 @@ class _PortablePickler(_PurePickler):  # type: ignore[misc]
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: BinaryIO, codec: Codec) -> None:
+    def __init__(self, stream: Source, codec: Codec) -> None:
         super().__init__(stream)
         self._codec = codec
 
@@ -258,7 +274,7 @@ _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 class _CarefulUnpickler(_PureUnpickler):  # type: ignore[misc]
     """The unpickler in pure Python, which can refuse single operations."""
 
-    def __init__(self, stream: BinaryIO, codec: Codec) -> None:
+    def __init__(self, stream: Source, codec: Codec) -> None:
         super().__init__(stream)
         self._codec = codec
 

@@ -98,27 +98,26 @@ def read(
     saying what the file is instead; the iterator raises SnapshotError too, naming refused types.
     """
     name = os.fspath(path)
-    # A large buffer, for each read lets go of the interpreter, as `_Hashing` says.
-    file = open(path, "rb", _CHUNK)  # noqa: SIM115 - closed by the iterator, or right below
+    file = open(path, "rb")  # noqa: SIM115 - closed by the iterator, or right below
     try:
         size = os.fstat(file.fileno()).st_size
         _check(file, name, size, secret)
-        file.seek(0)
+        source = _Source(file)
         try:
-            header = _checked_header(codec.load(file))
+            header = _checked_header(codec.load(source))
         except SnapshotError as error:
             raise SnapshotError(f"{name!r}: {error}") from error
     except BaseException:
         file.close()
         raise
-    return header, _slices(file, name, header["entries"], codec)
+    return header, _slices(source, name, header["entries"], codec)
 
 
-def _slices(file: BinaryIO, name: Any, entries: int, codec: Codec) -> Iterator[Columns]:
-    with file:
+def _slices(source: "_Source", name: Any, entries: int, codec: Codec) -> Iterator[Columns]:
+    with source.file:
         while entries > 0:
             try:
-                columns = _checked_columns(codec.load(file), entries)
+                columns = _checked_columns(codec.load(source), entries)
             except SnapshotError as error:
                 raise SnapshotError(f"{name!r}: {error}") from error
             entries -= len(columns[0])
@@ -147,11 +146,53 @@ def _dump_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> None:
                 raise SnapshotError(f"the value at {row[0]!r} cannot be saved: {error}") from error
 
 
+class _Source:
+    """A file for the unpickler that is read in large chunks, from its beginning.
+
+    Each call of the system, `tell` too, lets go of the interpreter for a moment. A thread that
+    waits for it begins its wait anew each time that happens and comes away empty-handed; where it
+    happens more often than every switch interval it waits for all of the load.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._start = 0  # where in the file the chunk begins
+        self._next = 0  # where in the chunk the next byte is
+        self._chunk = b""
+        self.seek(0)
+
+    def read(self, size: int, /) -> bytes:
+        data = self._chunk[self._next : self._next + size]
+        self._next += len(data)
+        if len(data) < size:
+            self._start += len(self._chunk)
+            short = size - len(data)
+            self._chunk = self.file.read(max(short, _CHUNK))
+            self._next = min(short, len(self._chunk))
+            data += self._chunk[:short]
+        return data
+
+    def readline(self) -> bytes:
+        line = b""
+        while (byte := self.read(1)) not in (b"", b"\n"):
+            line += byte
+        return line + byte
+
+    def tell(self) -> int:
+        return self._start + self._next
+
+    def seek(self, place: int, /) -> None:
+        self.file.seek(place)
+        self._start = place
+        self._next = 0
+        self._chunk = b""
+
+
 class _Hashing:
     """A file for the pickler that hashes what is written and can take back the end of it.
 
     It hashes and writes in large chunks: both let go of the interpreter, and beside a busy thread
-    it takes a switch interval, 5 ms, to get it back.
+    it takes a switch interval, 5 ms, to get it back. See also `_Source`.
     """
 
     def __init__(self, file: BinaryIO) -> None:
