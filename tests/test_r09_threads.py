@@ -139,13 +139,17 @@ def test_a_garbage_collection_in_any_call_may_call_the_cache(make_cache):
 
 
 @pytest.mark.clause("R9.1", "R4.4", "R3.1")
-@pytest.mark.parametrize("seconds", [1.5, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("threads", "seconds"), [(8, 1.5), pytest.param(32, 60, marks=pytest.mark.soak)]
+)
 @pytest.mark.timeout(300)
-def test_a_storm_of_every_verb_breaks_nothing(make_cache, tmp_path, tiny_switch_interval, seconds):
+def test_a_storm_of_every_verb_breaks_nothing(
+    make_cache, tmp_path, tiny_switch_interval, threads, seconds
+):
     cache = make_cache(100, cleanup_interval=0.005)
     cache.save(tmp_path / "s")
     done = threading.Event()
-    counts = [0] * 8
+    counts = [0] * threads
 
     def storm(seed):
         def run():
@@ -180,7 +184,7 @@ def test_a_storm_of_every_verb_breaks_nothing(make_cache, tmp_path, tiny_switch_
 
     stopper = threading.Timer(seconds, done.set)
     stopper.start()
-    errors = run_all(*[storm(seed) for seed in range(8)])
+    errors = run_all(*[storm(seed) for seed in range(threads)])
     stopper.join(JOIN)
 
     assert errors == []
@@ -192,12 +196,12 @@ def test_counters_add_up_in_a_storm(make_cache, tiny_switch_interval):
     cache = make_cache(10)
 
     def work():
-        for _ in range(400):
+        for _ in range(200):
             cache.increment("n")
             cache.get("n")
             cache.get("missing")
 
-    errors = run_all(*[work] * 16)
+    errors = run_all(*[work] * 32)
 
     stats = cache.stats()
     assert errors == []

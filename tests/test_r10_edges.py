@@ -191,3 +191,12 @@ def test_the_text_of_a_cache_tells_no_key_and_no_value(small_cache):
 
     assert "1 of 3" in repr(small_cache)
     assert "secret" not in repr(small_cache)
+
+
+@pytest.mark.clause("R10.1", "R10.4")
+@pytest.mark.parametrize("pairs", [[("k", 1)], "k", None, 3])
+def test_set_many_takes_mappings_only(cache, pairs):
+    with pytest.raises(TypeError, match="mapping"):
+        cache.set_many(pairs)
+
+    assert cache.keys() == []

@@ -1,9 +1,7 @@
 """A save that is killed, or fails at any system call, leaves the old file or the new one."""
 
 import os
-import pathlib
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import pytest
 
 from cache import DistributedCache, SnapshotError
 
-ROOT = str(pathlib.Path(__file__).parents[2])
 SAVER = """
 import sys
 from cache import DistributedCache
@@ -107,21 +104,10 @@ print(nth, failed)
 """
 
 
-def run_python(program, *arguments, **options):
-    environment = {**os.environ, "PYTHONPATH": ROOT, **options.pop("env", {})}
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
-
-
 @pytest.mark.clause("R6.4", "R6.9")
 @pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.soak)])
 @pytest.mark.timeout(600)
-def test_a_killed_save_leaves_a_whole_file_and_at_most_one_other(tmp_path, kills):
+def test_a_killed_save_leaves_a_whole_file_and_at_most_one_other(tmp_path, run_python, kills):
     path, dice = tmp_path / "snapshot", random.Random(1)
     for _ in range(kills):
         process = run_python(SAVER, path)
@@ -144,17 +130,12 @@ def test_a_killed_save_leaves_a_whole_file_and_at_most_one_other(tmp_path, kills
 
 
 @pytest.mark.clause("R6.4", "R6.5", "R6.9")
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no C compiler here")
-def test_each_system_call_of_a_save_may_fail(tmp_path):
-    source, shim = tmp_path / "shim.c", tmp_path / "shim.so"
-    source.write_text(SHIM)
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True, capture_output=True
-    )
+def test_each_system_call_of_a_save_may_fail(tmp_path, run_python, compiled):
+    shim = compiled(SHIM)
     folder = tmp_path / "folder"
     folder.mkdir()
 
-    process = run_python(FAULTS, folder / "snapshot", env={"LD_PRELOAD": str(shim)})
+    process = run_python(FAULTS, folder / "snapshot", env={"LD_PRELOAD": shim})
     output, errors = process.communicate(timeout=50)
 
     assert (process.returncode, errors) == (0, b"")
