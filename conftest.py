@@ -1,5 +1,7 @@
 """What every suite builds on: caches that are checked after each test, and a clock to turn."""
 
+import hashlib
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -94,6 +96,63 @@ def cache(make_cache: Callable[..., Any]) -> Any:
 def small_cache(make_cache: Callable[..., Any]) -> Any:
     """Return a cache of three entries."""
     return make_cache(max_size=3)
+
+
+@pytest.fixture(scope="session")
+def wording(request: pytest.FixtureRequest) -> Callable[[str], str | None]:
+    """Return a function that gives back what an error has to say, of caches that aren't ours none.
+
+    The contract names the classes of errors, and seldom their words.
+    """
+    foreign = request.config.pluginmanager.get_plugin("kit").foreign
+    return lambda pattern: None if foreign else pattern
+
+
+@pytest.fixture(scope="session")
+def program(request: pytest.FixtureRequest) -> Callable[..., list[str]]:
+    """Return a maker of commands: each runs a program that knows a `DistributedCache` to test."""
+    beginning = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        + request.config.pluginmanager.get_plugin("kit").import_line()
+    )
+
+    def command(source: str, *arguments: object) -> list[str]:
+        return [sys.executable, "-c", beginning + source, *map(str, arguments)]
+
+    return command
+
+
+@pytest.fixture
+def seal(
+    request: pytest.FixtureRequest,
+    CacheImpl: Callable[..., Any],  # noqa: N803
+    make_cache: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[bytes], bytes]:
+    """Return a function that makes a snapshot of any pickles, by putting the digest behind them.
+
+    The contract leaves the digest's form open. A cache whose files end otherwise than ours may
+    bring a function `seal` of its own, as an attribute of the factory.
+    """
+    if hasattr(CacheImpl, "seal"):
+        return CacheImpl.seal  # type: ignore[no-any-return]
+    path = tmp_path_factory.mktemp("seal") / "snapshot"
+    make_cache().save(path)
+    with open(path, "rb") as file:
+        pickle.load(file)
+        size = file.tell()
+    data = path.read_bytes()
+    if request.config.pluginmanager.get_plugin("kit").foreign and sealed(data[:size]) != data:
+        pytest.skip("the kit cannot seal snapshots of this form")
+    return sealed
+
+
+def sealed(body: bytes) -> bytes:
+    """Return the snapshot whose pickles are `body`, in our form and without a secret."""
+    mark = b"\n%cache digest%\n"
+    digest = hashlib.blake2b(body, digest_size=32).digest()
+    seal = hashlib.blake2b(digest, digest_size=32, person=b"cache no secret").digest()
+    return body + mark + digest + seal + mark
 
 
 def check_invariants(cache: Any) -> None:

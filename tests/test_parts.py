@@ -1,4 +1,4 @@
-"""The parts below the cache, each without one."""
+"""The parts below the cache, each without one, and what no clause says of the cache itself."""
 
 import decimal
 import errno
@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 
 import pytest
@@ -283,3 +284,22 @@ def test_after_a_fork_the_parent_goes_on(cache):
     thread.join(30)
 
     assert cache.get("k") == 1
+
+
+def test_a_cache_can_be_referred_to_weakly(cache):
+    assert weakref.ref(cache)() is cache
+
+
+def test_the_text_of_a_cache_tells_no_key_and_no_value(small_cache):
+    small_cache.set("secret-key", "secret-value")
+
+    assert "1 of 3" in repr(small_cache)
+    assert "secret" not in repr(small_cache)
+
+
+@pytest.mark.parametrize("pairs", [[("k", 1)], "k", None, 3])
+def test_set_many_takes_mappings_only(cache, pairs):
+    with pytest.raises(TypeError, match="mapping"):
+        cache.set_many(pairs)
+
+    assert cache.keys() == []

