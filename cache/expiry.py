@@ -108,14 +108,12 @@ class ExpiryIndex:
     def due(self, now: float) -> bool:
         """Tell whether `sweep` at `now` has work to do: True wherever an entry has expired."""
         while self.heap and self.heap[0][0] <= now:
-            floor, slot = self.heap[0]
-            bucket = self.buckets.get(slot)
-            if bucket and bucket.floor == floor:
+            first = self.heap[0]
+            if self.buckets.get(first[1]):
                 return True
-            if bucket is not None and not bucket:
-                self._drop(slot)
+            self._drop(first[1])
             dropped = heappop(self.heap)
-            if dropped != (floor, slot):  # pragma: no cover - a call from inside has pushed it
+            if dropped != first:  # pragma: no cover - a call from inside has pushed it
                 heappush(self.heap, dropped)
         return False
 
@@ -142,7 +140,7 @@ class ExpiryIndex:
                         gone.append(entry)
                     else:
                         self._refile(key, entry, now, entries)
-                elif key in bucket:
+                elif key in bucket:  # pragma: no branch - a call from inside
                     del bucket[key]
         return gone
 
@@ -151,8 +149,10 @@ class ExpiryIndex:
         value, deadline, former = entry
         slot = self.slot_for(deadline, deadline - now)
         moved = (value, deadline, slot)
-        # A call from inside may have written the key or dropped the bucket: the next sweep's then.
-        if key in entries and entries[key] is entry and slot in self.buckets:
+        # Else a call from inside has written the key or dropped the bucket: the next sweep will see.
+        if (  # pragma: no branch
+            key in entries and entries[key] is entry and slot in self.buckets
+        ):
             entries[key] = moved
             self.buckets[slot][key] = None
             del self.buckets[former][key]

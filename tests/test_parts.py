@@ -16,7 +16,7 @@ from collections import OrderedDict
 
 import pytest
 
-from cache import SnapshotError, atomic_file, plain, snapshot, sweeper
+from cache import SnapshotError, atomic_file, plain, room, snapshot, sweeper
 from cache.expiry import ExpiryIndex
 from cache.flights import Flights
 
@@ -118,11 +118,14 @@ def test_large_values_make_short_slices(tmp_path):
 
 def test_a_value_that_can_be_pickled_the_second_time_is_saved(tmp_path):
     codec = plain.Codec([FailsOnce])
-    path = written(tmp_path / "s", [1, FailsOnce(), 2], codec)
+    FailsOnce.calls = 0
+    large = b"x" * 2_000_000
+    path = written(tmp_path / "s", [large, FailsOnce(), 2], codec)
 
     values = [value for _, part, _ in snapshot.read(path, codec)[1] for value in part]
 
-    assert [type(value) for value in values] == [int, FailsOnce, int]
+    assert [type(value) for value in values] == [bytes, FailsOnce, int]
+    assert values[0] == large
 
 
 @pytest.mark.parametrize(
@@ -303,3 +306,32 @@ def test_set_many_takes_mappings_only(cache, pairs):
         cache.set_many(pairs)
 
     assert cache.keys() == []
+
+
+@pytest.mark.parametrize("size", [0, 1000, 400_000])
+def test_an_ordered_dict_with_room_is_empty_and_keeps_order(size):
+    entries = room.ordered_dict(size)
+
+    assert len(entries) == 0
+    assert list(entries) == []
+    entries["b"], entries["a"] = 1, 2
+    entries.move_to_end("b")
+    assert list(entries.items()) == [("a", 2), ("b", 1)]
+
+
+def test_an_ordered_dict_with_room_does_not_grow_until_it_is_full():
+    entries = room.ordered_dict(200_000)
+    before = dict.__sizeof__(entries)
+
+    for number in range(200_000):
+        entries[str(number)] = None
+
+    assert dict.__sizeof__(entries) == before
+
+
+def test_a_pickle_of_lines_is_read(tmp_path):
+    value = ["text", 5, {"k": (1.5, None)}]
+
+    source = snapshot._Source(io.BytesIO(pickle.dumps(value, 0)))
+
+    assert plain.Codec().load(source) == value

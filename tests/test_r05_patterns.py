@@ -170,3 +170,21 @@ def test_escape_matches_exactly_the_text(cache, text):
 def test_escape_refuses_what_is_no_str():
     with pytest.raises(TypeError, match="bytes"):
         escape(b"a")
+
+
+@pytest.mark.clause("R5.4", "R9.1")
+def test_a_clear_meanwhile_ends_delete_pattern(make_cache):
+    cache = make_cache(10_000)
+
+    class Clears:
+        def __del__(self):
+            cache.clear()
+            cache.set("later", 1)
+
+    cache.set_many({f"k{number}": None for number in range(5000)})
+    cache.set_many({f"k{number}": Clears() if number == 4999 else None for number in range(5000)})
+
+    removed = cache.delete_pattern("*")
+
+    assert 0 < removed <= 5000
+    assert cache.keys() == ["later"]
