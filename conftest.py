@@ -1,8 +1,10 @@
 """What every suite builds on: caches that are checked after each test, and a clock to turn."""
 
+import contextlib
 import hashlib
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,6 +98,34 @@ def cache(make_cache: Callable[..., Any]) -> Any:
 def small_cache(make_cache: Callable[..., Any]) -> Any:
     """Return a cache of three entries."""
     return make_cache(max_size=3)
+
+
+@pytest.fixture(scope="session")
+def meanwhile() -> Callable[[Callable[[], object]], Any]:
+    """Return a context manager: a thread calls a function again and again until the block ends."""
+
+    @contextlib.contextmanager
+    def running(step: Callable[[], object]) -> Iterator[None]:
+        done, errors = threading.Event(), []
+
+        def repeat() -> None:
+            try:
+                while not done.is_set():
+                    step()
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=repeat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(30)
+        assert errors == []
+        assert not thread.is_alive()
+
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -224,21 +224,16 @@ def test_hits_and_misses_are_exact_under_concurrency(make_cache):
 
 
 @pytest.mark.clause("R4.5")
-def test_stats_are_one_moment(cache):
+def test_stats_are_one_moment(cache, meanwhile):
     # Each round is a hit, then a miss: no moment has more misses than hits, or two hits more.
     cache.set("there", 1)
-    done = threading.Event()
 
-    def rounds():
-        while not done.is_set():
-            cache.get("there")
-            cache.get("not there")
+    def read():
+        cache.get("there")
+        cache.get("not there")
 
-    reader = threading.Thread(target=rounds)
-    reader.start()
-    apart = {(stats := cache.stats()).hits - stats.misses for _ in range(3000)}
-    done.set()
-    reader.join(JOIN)
+    with meanwhile(read):
+        apart = {(stats := cache.stats()).hits - stats.misses for _ in range(3000)}
 
     assert apart <= {0, 1}
 

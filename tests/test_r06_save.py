@@ -5,7 +5,7 @@ import os
 import pickle
 import stat
 import threading
-from itertools import pairwise
+from itertools import count
 
 import pytest
 
@@ -226,46 +226,32 @@ def test_a_snapshot_is_the_moment_it_began_and_others_go_on(CacheImpl, path):
 
 
 @pytest.mark.clause("R6.6")
-def test_no_half_of_a_set_many_is_saved(make_cache, path):
+def test_no_half_of_a_set_many_is_saved(make_cache, path, meanwhile):
     cache = make_cache(100)
-    done = threading.Event()
+    numbers = count()
 
     def write():
-        number = 0
-        while not done.is_set():
-            number += 1
-            cache.set_many({f"k{at}": number for at in range(20)})
+        cache.set_many(dict.fromkeys([f"k{at}" for at in range(20)], next(numbers)))
 
-    cache.set_many({f"k{at}": 0 for at in range(20)})
-    writer = threading.Thread(target=write)
-    writer.start()
+    write()
     seen = []
-    for _ in range(20):
-        cache.save(path)
-        seen.append({row[1] for row in unpickled(path)[1]})
-    done.set()
-    writer.join(JOIN)
+    with meanwhile(write):
+        for _ in range(20):
+            cache.save(path)
+            seen.append({row[1] for row in unpickled(path)[1]})
 
     assert {len(values) for values in seen} == {1}
 
 
 @pytest.mark.clause("R6.3", "R6.7")
-def test_hits_during_saves_keep_the_order_of_use(make_cache, path):
+def test_hits_during_saves_keep_the_order_of_use(make_cache, path, meanwhile):
     cache = make_cache(20_000)
     cache.set_many({f"k{number}": number for number in range(20_000)})
-    done = threading.Event()
-
-    def save():
-        while not done.is_set():
-            cache.save(path)
-
-    saver = threading.Thread(target=save)
-    saver.start()
     order = [f"k{(number * 7919) % 20_000}" for number in range(20_000)]
-    for key in order:
-        assert cache.get(key) is not None
-    done.set()
-    saver.join(JOIN)
+
+    with meanwhile(lambda: cache.save(path)):
+        for key in order:
+            assert cache.get(key) is not None
     cache.save(path)
 
     assert [row[0] for row in unpickled(path)[1]] == order
@@ -308,30 +294,27 @@ def test_two_saves_of_one_path_at_once_both_succeed(cache, path):
 
 
 @pytest.mark.clause("R6.10")
-def test_a_value_that_changes_meanwhile_is_saved_whole_or_fails_by_key(cache, path):
-    value = {}
+def test_a_value_that_changes_meanwhile_is_saved_whole_or_fails_by_key(cache, path, meanwhile):
+    value, numbers = {}, count()
     cache.set("changing", value)
-    done = threading.Event()
 
     def change():
-        number = 0
-        while not done.is_set():
-            number += 1
-            value[number % 5000] = number
-            value.pop((number + 2500) % 5000, None)
+        number = next(numbers)
+        value[number % 5000] = number
+        value.pop((number + 2500) % 5000, None)
 
-    changer = threading.Thread(target=change)
-    changer.start()
+    # At any moment the dict holds a run of numbers without a gap.
+    change()
     failures = []
-    for _ in range(50):
-        try:
-            cache.save(path)
-            ((_, saved, _),) = unpickled(path)[1]
-            assert all(b - a >= 0 for a, b in pairwise(sorted(saved)))
-        except SnapshotError as error:
-            failures.append(str(error))
-    done.set()
-    changer.join(JOIN)
+    with meanwhile(change):
+        for _ in range(30):
+            try:
+                cache.save(path)
+                ((_, saved, _),) = unpickled(path)[1]
+                run = sorted(saved.values())
+                assert run == list(range(run[0], run[0] + len(run)))
+            except SnapshotError as error:
+                failures.append(str(error))
 
     assert all("changing" in failure for failure in failures)
 

@@ -9,7 +9,6 @@ import hashlib
 import ipaddress
 import pathlib
 import pickle
-import threading
 import uuid
 import zoneinfo
 
@@ -17,7 +16,6 @@ import pytest
 
 from cache import SnapshotError
 
-JOIN = 30
 HERE = datetime.timezone(datetime.timedelta(hours=2))
 PLAIN = [
     *(None, True, 1, -(10**40), 1.5, float("inf"), 2j, "ü\ud800", b"\0", bytearray(b"x")),
@@ -469,26 +467,22 @@ def test_a_bad_trust_is_refused(CacheImpl, trust, error, wording):
 
 
 @pytest.mark.clause("R7.9", "R7.1")
-def test_readers_see_the_old_content_or_the_new(make_cache, path):
+def test_readers_see_the_old_content_or_the_new(make_cache, path, meanwhile):
     cache = make_cache(5000)
     cache.set_many({f"k{number}": "new" for number in range(5000)})
     cache.save(path)
     cache.set_many({f"k{number}": "old" for number in range(5000)})
-    done, wrong = threading.Event(), []
+    wrong = []
 
     def read():
-        while not done.is_set():
-            seen = set(cache.get_many(["k0", "k2500", "k4999"]).values())
-            if len(seen) != 1 or cache.get("k77") is None:
-                wrong.append(seen)
+        seen = set(cache.get_many(["k0", "k2500", "k4999"]).values())
+        if len(seen) != 1 or cache.get("k77") is None:
+            wrong.append(seen)
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for _ in range(10):
-        cache.load(path)
-        cache.set_many({f"k{number}": "old" for number in range(5000)})
-    done.set()
-    reader.join(JOIN)
+    with meanwhile(read):
+        for _ in range(10):
+            cache.load(path)
+            cache.set_many({f"k{number}": "old" for number in range(5000)})
 
     assert wrong == []
 

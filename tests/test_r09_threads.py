@@ -89,7 +89,7 @@ def test_releasing_a_value_may_call_the_cache_and_holds_no_lock(small_cache, clo
     def another_thread_gets_through(cache):
         thread = threading.Thread(target=cache.set, args=("other", 1))
         thread.start()
-        thread.join(JOIN)
+        thread.join(5)
         free.append(not thread.is_alive())
 
     value = Calls(small_cache, [another_thread_gets_through, *VERBS])
