@@ -101,6 +101,24 @@ def small_cache(make_cache: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
+def wait_until() -> Callable[..., bool]:
+    """Return a function that waits for what another thread does by itself, and tells whether.
+
+    It looks every few milliseconds, in real time; nothing else in the suites waits like that.
+    """
+
+    def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> bool:
+        pause = threading.Event()
+        for _ in range(round(timeout / 0.005)):  # no clock: the test's may stand still
+            if condition():
+                return True
+            pause.wait(0.005)
+        return bool(condition())
+
+    return wait_until
+
+
+@pytest.fixture(scope="session")
 def meanwhile() -> Callable[[Callable[[], object]], Any]:
     """Return a context manager: a thread calls a function again and again until the block ends."""
 

@@ -123,7 +123,7 @@ def test_the_new_file_takes_the_place_of_the_old_one(cache, path):
 
 
 @pytest.mark.clause("R6.4")
-def test_it_is_flushed_before_it_is_renamed_and_the_folder_after(cache, path, monkeypatch):
+def test_a_file_is_flushed_before_it_is_renamed_and_the_folder_after(cache, path, monkeypatch):
     steps = []
     for name in ("fsync", "fdatasync", "replace", "rename"):
         real = getattr(os, name, None)

@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import threading
-import time
 import weakref
 
 import pytest
@@ -14,23 +13,12 @@ import pytest
 JOIN = 30
 
 
-def wait_until(condition, timeout=10.0):
-    """Poll for what another thread does by itself; True once it is so."""
-    end = time.perf_counter() + timeout
-    pause = threading.Event()
-    while not condition():
-        if time.perf_counter() > end:
-            return False
-        pause.wait(0.005)
-    return True
-
-
 def threads_since(before):
     return [thread for thread in threading.enumerate() if thread not in before]
 
 
 @pytest.mark.clause("R8.1")
-def test_a_daemon_thread_cleans_up_every_interval(make_cache):
+def test_a_daemon_thread_cleans_up_every_interval(make_cache, wait_until):
     before = threading.enumerate()
     cache = make_cache(cleanup_interval=0.01)
     cache.set_many({"a": 1, "b": 2}, ttl=0.001)
@@ -111,7 +99,7 @@ def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, cl
 
 
 @pytest.mark.clause("R8.4")
-def test_an_unreferenced_cache_is_collected_and_its_thread_ends(CacheImpl):
+def test_an_unreferenced_cache_is_collected_and_its_thread_ends(CacheImpl, wait_until):
     before = threading.enumerate()
     cache = CacheImpl()
     cache.set("k", "v", ttl=60)
@@ -125,7 +113,7 @@ def test_an_unreferenced_cache_is_collected_and_its_thread_ends(CacheImpl):
 
 
 @pytest.mark.clause("R8.4")
-def test_close_ends_the_thread_and_the_cache_still_serves(CacheImpl, clock):
+def test_close_ends_the_thread_and_the_cache_still_serves(CacheImpl, clock, wait_until):
     before = threading.enumerate()
     cache = CacheImpl()
 
@@ -139,7 +127,7 @@ def test_close_ends_the_thread_and_the_cache_still_serves(CacheImpl, clock):
 
 
 @pytest.mark.clause("R8.4")
-def test_leaving_the_with_block_closes(CacheImpl):
+def test_leaving_the_with_block_closes(CacheImpl, wait_until):
     before = threading.enumerate()
 
     with CacheImpl() as cache:
@@ -259,7 +247,9 @@ def test_after_fork_the_childs_cache_works_and_cleans_up(program, tmp_path, fork
 
 
 @pytest.mark.clause("R8.6")
-def test_an_error_in_the_thread_is_logged_and_it_goes_on(make_cache, caplog, monkeypatch):
+def test_an_error_in_the_thread_is_logged_and_it_goes_on(
+    make_cache, caplog, monkeypatch, wait_until
+):
     kind = type(make_cache(cleanup_interval=math.inf))
     cleanup, calls = kind.cleanup, []
 
@@ -281,7 +271,7 @@ def test_an_error_in_the_thread_is_logged_and_it_goes_on(make_cache, caplog, mon
 @pytest.mark.clause("R8.4")
 @pytest.mark.parametrize("caches", [100, pytest.param(5000, marks=pytest.mark.soak)])
 @pytest.mark.timeout(300)
-def test_caches_dropped_by_the_hundred_leave_no_thread(CacheImpl, caches):
+def test_caches_dropped_by_the_hundred_leave_no_thread(CacheImpl, caches, wait_until):
     before = threading.enumerate()
 
     for number in range(caches):

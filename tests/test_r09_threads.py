@@ -228,12 +228,12 @@ def test_lock_free_hits_do_not_disturb_the_size(make_cache, tiny_switch_interval
 
 
 @pytest.mark.clause("R9.3")
-def test_one_factory_runs_however_many_threads_ask(cache):
-    calls, release = [], threading.Event()
+def test_one_factory_runs_however_many_threads_ask(cache, wait_until):
+    calls = []
 
     def factory():
         calls.append(1)
-        release.wait(0.2)
+        wait_until(lambda: cache.stats().misses == 16, 2)
         return object()
 
     got = []

@@ -152,11 +152,12 @@ def test_nothing_raises_on_an_empty_cache(cache, call, result):
 @pytest.mark.clause("R10.5")
 def test_a_cache_is_true_and_equal_only_to_itself(make_cache):
     cache, other = make_cache(), make_cache()
+    itself = cache
 
     assert bool(cache) is True
-    assert cache == cache
+    assert cache == itself
     assert cache != other
-    assert len({cache, other}) == 2
+    assert len({cache, other, itself}) == 2
 
 
 @pytest.mark.clause("R10.6")
