@@ -11,3 +11,10 @@ class SnapshotError(CacheError, ValueError):
     Raised by `save` (the message names the key) and by `load` (the message names the path, and the
     type where one was refused). The cache and the file are as they were.
     """
+
+
+class CacheUnavailable(CacheError, ConnectionError):
+    """The server behind a cache cannot be reached, or did not answer in time.
+
+    What the call was to change may or may not have been changed.
+    """
