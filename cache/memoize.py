@@ -55,7 +55,6 @@ class _Cache(Protocol):
     def delete_many(self, keys: Iterable[str]) -> int: ...
     def delete_pattern(self, pattern: str) -> int: ...
     def exists(self, key: str) -> bool: ...
-    def __len__(self) -> int: ...
 
 
 def memoize(
@@ -123,15 +122,17 @@ class _GivenKeys:
         self._cache = cache
         self._key = key
         self._made: dict[str, None] = {}
+        self._many = 1024  # more than that, and those that are gone from the cache are forgotten
 
     def make(self, *args: Any, **kwargs: Any) -> str:
         made = self._key(*args, **kwargs)
         if isinstance(made, str):  # anything else is for the cache to refuse
             self._made[made] = None
-            if len(self._made) > 2 * len(self._cache) + 1024:
+            if len(self._made) > self._many:
                 for known in list(self._made):
                     if known != made and not self._cache.exists(known):
                         self._made.pop(known, None)
+                self._many = 2 * len(self._made) + 1024
         return made
 
     def delete_all(self) -> int:

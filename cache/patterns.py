@@ -24,14 +24,17 @@ def escape(text: str) -> str:
 class Glob:
     """A compiled pattern."""
 
-    __slots__ = ("_select", "matches", "pattern")
+    __slots__ = ("_select", "matches", "pattern", "prefix")
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
+        tokens = _tokens(pattern)
+        #: What every match begins with.
+        self.prefix = _literal_prefix(tokens)[0]
         #: Tell whether the whole of a key matches.
         self.matches: Callable[[str], bool]
         self._select: Callable[[list[str]], list[str]]
-        self.matches, self._select = _plan(_tokens(pattern))
+        self.matches, self._select = _plan(tokens)
 
     def select(self, keys: list[str]) -> list[str]:
         """Return those of `keys` that match, in their order.
