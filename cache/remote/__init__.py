@@ -1,0 +1,1 @@
+"""The parts of a cache whose entries are on a Redis or Valkey server."""

@@ -1,0 +1,68 @@
+"""Leases on keys whose factories run in this process: they expire unless they are renewed."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+from ..errors import CacheUnavailable
+
+logger = logging.getLogger("cache")
+
+
+class Leases:
+    """The leases that this process holds, and the thread that renews them while it holds any."""
+
+    def __init__(self, life: float, renew: Callable[[bytes, bytes], object]) -> None:
+        """Renew each name's lease, by its token, three times in `life` seconds."""
+        self.life = life
+        self._renew = renew
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._held: dict[bytes, bytes] = {}  # guarded by _lock; token to name
+        self._renewing = False  # guarded by _lock
+
+    def reset(self) -> None:
+        """Begin anew in a forked child: the leases are its parent's."""
+        self._begin()
+
+    @contextlib.contextmanager
+    def holding(self, name: bytes, token: bytes) -> Iterator[None]:
+        """Have the lease renewed for the length of a `with` block."""
+        with self._lock:
+            self._held[token] = name
+            start = not self._renewing
+            self._renewing = True
+        try:
+            if start:
+                self._start()
+            yield
+        finally:
+            with self._lock:
+                self._held.pop(token, None)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="cache-leases", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter, on its way out, starts none any more
+            with self._lock:
+                self._renewing = False
+
+    def _run(self) -> None:
+        while True:
+            threading.Event().wait(self.life / 3)
+            with self._lock:
+                held = list(self._held.items())
+                if not held:
+                    self._renewing = False
+                    return
+            for token, name in held:
+                try:
+                    self._renew(name, token)
+                except CacheUnavailable:
+                    pass  # once more in a third of the life
+                except Exception:
+                    logger.exception("a lease was not renewed")

@@ -1,0 +1,57 @@
+"""What keys are called on the server: a namespace's text, a colon, and the cache's key.
+
+`%`, `:`, `{` and `}` in a namespace are escaped as in URLs, so the first colon ends it: no name of
+one namespace begins with the prefix of another. With `one_slot` the namespace is a hash tag, by
+which a cluster keeps all its keys in one slot.
+"""
+
+import re
+from collections.abc import Iterable
+
+from ..patterns import Glob, escape
+
+_ESCAPED = re.compile(r"[%:{}]")
+
+
+class Names:
+    """Turns keys into names on the server and back."""
+
+    def __init__(self, namespace: str, one_slot: bool = False) -> None:
+        """Raise TypeError for what is no str, ValueError for an empty one."""
+        if not isinstance(namespace, str):
+            raise TypeError(f"a namespace must be a str, not {type(namespace).__name__}")
+        if not namespace:
+            raise ValueError("a namespace must not be empty")
+        self.namespace = namespace
+        text = _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", namespace)
+        self._text_prefix = f"{{{text}}}:" if one_slot else f"{text}:"
+        self.prefix = self._text_prefix.encode("utf-8", "surrogatepass")
+        self._size = len(self.prefix)
+
+    def name(self, key: str) -> bytes:
+        """Return what `key` is called."""
+        return self.prefix + key.encode("utf-8", "surrogatepass")
+
+    def key(self, name: bytes) -> str:
+        """Return the key with that name. Raises UnicodeDecodeError for a name none of ours has."""
+        return name[self._size :].decode("utf-8", "surrogatepass")
+
+    def scan_pattern(self, glob: Glob) -> bytes:
+        """Return a pattern for the server that all matches of `glob` match, and only our names.
+
+        Only what its matches begin with: the server's globs are over bytes, and a hostile one can
+        keep it busy for ever.
+        """
+        return escape(self._text_prefix + glob.prefix).encode("utf-8", "surrogatepass") + b"*"
+
+    def matching(self, names: Iterable[bytes], glob: Glob) -> list[tuple[bytes, str]]:
+        """Return those of `names` whose keys match, with their keys."""
+        pairs = []
+        for name in names:
+            try:
+                key = self.key(name)
+            except UnicodeDecodeError:  # put there by somebody else
+                continue
+            if glob.matches(key):
+                pairs.append((name, key))
+        return pairs
