@@ -1,0 +1,133 @@
+"""A circuit breaker, and repeating a call: what a caller does about a server that does not answer.
+
+After Nygard's "Release It!". Closed, the breaker lets every call through and counts the failures in
+a row; at `threshold` it opens, and refuses at once for `cooldown` seconds; then it is half open and
+lets one call at a time through as a probe, whose outcome closes it or opens it again. Nothing is
+locked while a call runs.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from .errors import CacheUnavailable
+
+T = TypeVar("T")
+
+
+class BreakerOpen(CacheUnavailable):
+    """The breaker let no call through: there was no attempt to reach the server."""
+
+
+class Breaker:
+    """Counts the failures of calls in a row and refuses calls for a while after too many.
+
+    Each call is `ticket = breaker.allow()` and then `succeeded(ticket)` or `failed(ticket)`. The
+    ticket tells which state of the breaker it comes from, for a call may end long after that state
+    did: its outcome then says nothing about the server of now and is ignored. A probe whose
+    outcome nobody reports (an interrupt, say) is given up after another `cooldown`.
+    """
+
+    def __init__(
+        self,
+        threshold: int = 5,
+        cooldown: float = 1.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._threshold = threshold
+        self._cooldown = cooldown
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Close, with nothing counted; also for a forked child, where the lock may be held."""
+        # Reentrant: a finalizer may make a call of its own in the middle of any of these methods.
+        self._lock = threading.RLock()
+        self._failures = 0  # guarded by _lock; in a row
+        self._until: float | None = None  # guarded by _lock; refused before that; None: closed
+        self._probing = False  # guarded by _lock; then `_until` is when the probe is given up
+        self._ticket = 0  # guarded by _lock; changes with each opening, probe and closing
+
+    def allow(self) -> int:
+        """Return the ticket for one call. Raises CacheUnavailable at once while open."""
+        now = self._clock()
+        with self._lock:
+            if self._until is None:
+                return self._ticket
+            left = self._until - now
+            if left <= 0:
+                self._probing = True
+                self._until = now + self._cooldown
+                self._ticket += 1
+                return self._ticket
+            probing = self._probing
+        if probing:
+            raise BreakerOpen("the server is not asked: a probe of it is under way")
+        raise BreakerOpen(f"the server failed too often; it is not asked for {left:.2f} s")
+
+    def succeeded(self, ticket: int) -> None:
+        """Note that the server answered the call: failures in a row begin anew."""
+        with self._lock:
+            if ticket != self._ticket:
+                return
+            self._failures = 0
+            if self._until is not None:
+                self._until, self._probing = None, False
+                self._ticket += 1
+
+    def failed(self, ticket: int) -> None:
+        """Note that the server did not answer the call."""
+        now = self._clock()
+        with self._lock:
+            if ticket != self._ticket:
+                return
+            self._failures += 1
+            if self._probing or self._failures >= self._threshold:
+                self._until, self._probing = now + self._cooldown, False
+                self._failures = 0
+                self._ticket += 1
+
+    @property
+    def state(self) -> str:
+        """Return "closed", "open", or "half-open": a probe runs, or the next call is one."""
+        now = self._clock()
+        with self._lock:
+            if self._until is None:
+                return "closed"
+            return "half-open" if self._probing or self._until <= now else "open"
+
+
+def retrying(
+    call: Callable[[], T],
+    attempts: int,
+    deadline: float,
+    *,
+    longest: float = 0.0,
+    base: float = 0.02,
+    cap: float = 0.5,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> T:
+    """Return `call()`, made again where it raises CacheUnavailable; for idempotent calls only.
+
+    At most `attempts` times, and within `deadline` seconds: no attempt begins that could outlast
+    it, `longest` being the seconds that one may take. The pauses are random, up to `base` seconds,
+    then twice as much each time, up to `cap`: clients that failed together come back apart ("full
+    jitter"). What the breaker refuses is not tried again, and other exceptions are not either.
+    """
+    end = clock() + deadline
+    for attempt in range(1, attempts):
+        try:
+            return call()
+        except BreakerOpen:
+            raise
+        except CacheUnavailable:
+            pause = jitter() * min(cap, base * 2 ** (attempt - 1))
+            if clock() + pause + longest > end:
+                raise
+        sleep(pause)
+    return call()

@@ -1,0 +1,297 @@
+"""The circuit breaker and the repetition of calls, alone: no server, and time that is turned."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cache.breaker import Breaker, retrying
+from cache.errors import CacheError, CacheUnavailable
+
+PATIENCE = 10
+
+
+class Time:
+    """A clock that stands still; to sleep on it is to turn it."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Time()
+
+
+@pytest.fixture
+def breaker(clock):
+    return Breaker(threshold=3, cooldown=10, clock=clock)
+
+
+def fail(breaker, times=1):
+    for _ in range(times):
+        breaker.failed(breaker.allow())
+
+
+def test_unavailable_is_an_error_of_ours_and_a_connection_error():
+    assert issubclass(CacheUnavailable, CacheError)
+    assert issubclass(CacheUnavailable, ConnectionError)
+
+
+def test_it_opens_at_so_many_failures_in_a_row(breaker):
+    fail(breaker, 2)
+    assert breaker.state == "closed"
+
+    fail(breaker)
+
+    assert breaker.state == "open"
+    with pytest.raises(CacheUnavailable):
+        breaker.allow()
+
+
+def test_a_success_begins_the_count_anew(breaker):
+    for _ in range(5):
+        fail(breaker, 2)
+        breaker.succeeded(breaker.allow())
+
+    assert breaker.state == "closed"
+
+
+def test_it_refuses_for_exactly_its_cooldown(breaker, clock):
+    fail(breaker, 3)
+
+    clock.now += 9.999
+    with pytest.raises(CacheUnavailable):
+        breaker.allow()
+    clock.now += 0.001
+
+    assert breaker.state == "half-open"
+    breaker.allow()
+
+
+def test_one_probe_at_a_time_when_half_open(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 10
+    probe = breaker.allow()
+
+    with pytest.raises(CacheUnavailable):
+        breaker.allow()
+    assert breaker.state == "half-open"
+    breaker.succeeded(probe)
+
+    assert breaker.state == "closed"
+    assert [breaker.allow() for _ in range(3)]
+
+
+def test_of_many_threads_that_meet_a_half_open_breaker_one_probes(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 10
+    meeting = threading.Barrier(16)
+
+    def allowed():
+        meeting.wait(PATIENCE)
+        try:
+            return breaker.allow()
+        except CacheUnavailable:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        tickets = [future.result(PATIENCE) for future in [pool.submit(allowed) for _ in range(16)]]
+
+    assert sum(ticket is not None for ticket in tickets) == 1
+
+
+def test_a_probe_that_fails_opens_it_for_another_cooldown(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 10
+
+    fail(breaker)
+
+    assert breaker.state == "open"
+    clock.now += 9.999
+    with pytest.raises(CacheUnavailable):
+        breaker.allow()
+    clock.now += 0.001
+    breaker.succeeded(breaker.allow())
+    assert breaker.state == "closed"
+
+
+def test_after_a_probe_the_count_begins_at_zero(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 10
+    breaker.succeeded(breaker.allow())
+
+    fail(breaker, 2)
+
+    assert breaker.state == "closed"
+
+
+def test_a_probe_whose_outcome_nobody_tells_is_given_up(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 10
+    lost = breaker.allow()
+
+    clock.now += 10
+    probe = breaker.allow()
+    breaker.failed(lost)
+
+    breaker.succeeded(probe)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+def test_a_call_from_before_it_opened_decides_nothing(breaker, clock, outcome):
+    slow = [breaker.allow() for _ in range(4)]
+    fail(breaker, 3)
+
+    getattr(breaker, outcome)(slow[0])
+    assert breaker.state == "open"
+    clock.now += 10
+    assert breaker.state == "half-open"
+    probe = breaker.allow()
+    getattr(breaker, outcome)(slow[1])
+
+    assert breaker.state == "half-open"
+    with pytest.raises(CacheUnavailable):
+        breaker.allow()
+    breaker.succeeded(probe)
+    assert breaker.state == "closed"
+    for ticket in slow[2:] * 3:
+        getattr(breaker, outcome)(ticket)
+    assert breaker.state == "closed"
+
+
+def test_nothing_is_locked_while_a_call_runs(breaker):
+    running, over = threading.Event(), threading.Event()
+
+    def slow():
+        ticket = breaker.allow()
+        running.set()
+        assert over.wait(PATIENCE)
+        breaker.succeeded(ticket)
+
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(slow)
+        assert running.wait(PATIENCE)
+        fail(breaker, 3)
+        state = breaker.state
+        over.set()
+        call.result(PATIENCE)
+
+    assert state == breaker.state == "open"
+
+
+def test_the_wall_clock_has_no_say(monkeypatch):
+    breaker = Breaker(threshold=1, cooldown=3600)
+    fail(breaker)
+
+    monkeypatch.setattr(time, "time", lambda: 2e10)
+
+    assert breaker.state == "open"
+
+
+def test_reset_closes_it_with_nothing_counted(breaker):
+    fail(breaker, 3)
+
+    breaker.reset()
+
+    fail(breaker, 2)
+    assert breaker.state == "closed"
+
+
+class Flaky:
+    """A call that fails so many times, each in so many seconds, and then returns its number."""
+
+    def __init__(self, clock, failures, seconds=0.0, error=CacheUnavailable):
+        self.calls = 0
+        self._clock, self._failures, self._seconds, self._error = clock, failures, seconds, error
+
+    def __call__(self):
+        self.calls += 1
+        self._clock.now += self._seconds
+        if self.calls <= self._failures:
+            raise self._error(f"failure {self.calls}")
+        return self.calls
+
+
+def retried(call, attempts, deadline, clock, **options):
+    return retrying(call, attempts, deadline, clock=clock, sleep=clock.sleep, **options)
+
+
+def test_a_call_is_made_again_until_it_succeeds(clock):
+    assert retried(Flaky(clock, 2), 3, 10, clock) == 3
+
+
+def test_the_last_error_is_raised_after_so_many_attempts(clock):
+    call = Flaky(clock, 9)
+
+    with pytest.raises(CacheUnavailable, match="failure 3"):
+        retried(call, 3, 10, clock)
+
+    assert call.calls == 3
+    assert len(clock.slept) == 2
+
+
+def test_pauses_double_up_to_their_cap_and_are_a_random_part_of_it(clock):
+    most, least = Time(), Time()
+    for one, share in ((most, 1.0), (least, 0.25)):
+        with pytest.raises(CacheUnavailable):
+            retried(Flaky(one, 9), 6, 10, one, base=0.1, cap=0.5, jitter=lambda: share)
+
+    assert most.slept == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
+    assert least.slept == pytest.approx([0.025, 0.05, 0.1, 0.125, 0.125])
+
+
+def test_two_callers_pause_for_different_times(clock):
+    for _ in range(2):
+        with pytest.raises(CacheUnavailable):
+            retried(Flaky(clock, 9), 2, 10, clock)
+
+    assert clock.slept[0] != clock.slept[1]
+
+
+def test_no_attempt_begins_that_could_outlast_the_deadline(clock):
+    began = clock.now
+    call = Flaky(clock, 99, seconds=0.5)
+
+    with pytest.raises(CacheUnavailable):
+        retried(call, 99, 2.0, clock, longest=0.5)
+
+    assert clock.now - began <= 2.0
+    assert call.calls == 3
+
+
+def test_what_the_breaker_refuses_is_not_tried_again(breaker, clock):
+    call = Flaky(clock, 99)
+
+    def guarded():
+        ticket = breaker.allow()
+        try:
+            return call()
+        except CacheUnavailable:
+            breaker.failed(ticket)
+            raise
+
+    with pytest.raises(CacheUnavailable):
+        retried(guarded, 99, 100, clock)
+
+    assert call.calls == 3
+    assert len(clock.slept) == 3
+
+
+def test_other_errors_pass_at_once(clock):
+    call = Flaky(clock, 9, error=KeyError)
+
+    with pytest.raises(KeyError):
+        retried(call, 3, 10, clock)
+
+    assert call.calls == 1
