@@ -226,9 +226,9 @@ class DistributedCache(Generic[V]):
         recently used. A new key in a full cache makes room: expired entries go first, then the
         least recently used one.
         """
-        # Flat for speed, in the commonest cases: nothing in the cache expires, or the entry is
-        # overwritten soon enough that its deadline stays in the same slot. A value that goes is
-        # kept in `old`, which this frame releases after the lock.
+        # Flat for speed, in the commonest cases: nothing in the cache expires; or the deadline is
+        # in the slot that is current, and nothing has expired. A value that goes is kept in
+        # `old`, which this frame releases after the lock.
         if type(key) is not str:
             key = arguments.plain_key(key)
         checked = self._checked
@@ -253,6 +253,20 @@ class DistributedCache(Generic[V]):
                         if old[2] == slot and old[1] > now:
                             entries[key] = fresh
                             entries.move_to_end(key)
+                            return
+                    else:
+                        if (
+                            len(entries) >= self._max_size
+                            and expiry.heap
+                            and expiry.heap[0][0] > now
+                        ):
+                            evicted, old = entries.popitem(last=False)
+                            self._evictions += 1
+                            if old[2] is not None:
+                                expiry.discard(evicted, old[2], entries)
+                        if len(entries) < self._max_size and slot in expiry.buckets:
+                            entries[key] = fresh
+                            expiry.buckets[slot][key] = None
                             return
             elif not expiry.heap:
                 fresh = (value, None, None)
