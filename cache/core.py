@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
 from . import arguments, room, snapshot, sweeper
-from .expiry import Entry, ExpiryIndex
+from .expiry import FULL, Entry, ExpiryIndex
 from .flights import Flights
 from .memoize import Memoized
 from .memoize import memoize as memoize_in
@@ -265,8 +265,11 @@ class DistributedCache(Generic[V]):
                             if old[2] is not None:
                                 expiry.discard(evicted, old[2], entries)
                         if len(entries) < self._max_size and slot in expiry.buckets:
+                            bucket = expiry.buckets[slot]
                             entries[key] = fresh
-                            expiry.buckets[slot][key] = None
+                            bucket[key] = None
+                            if len(bucket) >= FULL:
+                                expiry.life = 0.0  # the next one goes elsewhere
                             return
             elif not expiry.heap:
                 fresh = (value, None, None)
@@ -731,19 +734,19 @@ class DistributedCache(Generic[V]):
         while deadline != inf and slot not in expiry.buckets:
             slot = expiry.slot_for(deadline, life)
             fresh = (value, deadline, slot)
-        # An entry and its record change together: there is no call from here to the last record.
+        # An entry is stored together with its record: no call comes between.
         if key in entries:
             old = entries[key]
             entries[key] = fresh
             if slot is not None:
                 expiry.buckets[slot][key] = None
-            if old[2] is not None:
-                if old[2] != slot:
-                    del expiry.buckets[old[2]][key]
-                if old[1] <= now:
-                    self._expirations += 1
             entries.move_to_end(key)
             gone.append(old)
+            if old[1] is not None:
+                if old[1] <= now:
+                    self._expirations += 1
+                if old[2] != slot:
+                    expiry.discard(key, old[2], entries)
         else:
             entries[key] = fresh
             if slot is not None:

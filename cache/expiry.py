@@ -28,7 +28,9 @@ Entry = tuple[Any, Any, Any]
 
 _SPAN = 8  # a bucket is 2**-8 of the power of two above the life: 0.4 to 0.8 % of it
 _NARROWEST = -1021  # below this exponent a float loses its precision
-_FULL = 100_000  # keys in a bucket; one that grew on would stop every thread for longer each time
+# Keys in a bucket, what a table of 2**17 places holds. One that grew on would stop every thread for
+# longer each time, and keep its size when its keys leave it for another.
+FULL = 87_381
 _MOVE = 4  # how many removals one move to another bucket costs
 
 
@@ -70,7 +72,9 @@ class ExpiryIndex:
     def slot_for(self, deadline: float, life: float) -> int:
         """Return the slot for an entry that is to expire at `deadline`, `life` seconds from now."""
         if life == self.life and self.floor <= deadline < self.end:
-            return self.slot
+            slot = self.slot
+            if len(self.buckets[slot]) < FULL:
+                return slot
         if not self._shortest <= life < self._shortest * 2:
             exponent = frexp(life)[1]
             self._shortest = ldexp(1.0, exponent - 1)
@@ -79,7 +83,7 @@ class ExpiryIndex:
         start = deadline // width * width
         slot = self._where.get((width, start), -1)
         bucket = self.buckets.get(slot)
-        if bucket is None or len(bucket) >= _FULL:
+        if bucket is None or len(bucket) >= FULL:
             if len(self.heap) >= self._tidy_at:
                 self._tidy()
             slot = next(self._numbers)
@@ -104,6 +108,9 @@ class ExpiryIndex:
             and key in self.buckets[slot]
         ):
             del self.buckets[slot][key]
+            # Its table goes with it; the current one is about to be used again.
+            if slot != self.slot:
+                self._drop(slot)
 
     def due(self, now: float) -> bool:
         """Tell whether `sweep` at `now` has work to do: True wherever an entry has expired."""

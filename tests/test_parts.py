@@ -17,7 +17,7 @@ from collections import OrderedDict
 import pytest
 
 from cache import SnapshotError, atomic_file, plain, room, snapshot, sweeper
-from cache.expiry import ExpiryIndex
+from cache.expiry import FULL, ExpiryIndex
 from cache.flights import Flights
 
 
@@ -335,3 +335,41 @@ def test_a_pickle_of_lines_is_read(tmp_path):
     source = snapshot._Source(io.BytesIO(pickle.dumps(value, 0)))
 
     assert plain.Codec().load(source) == value
+
+
+def test_an_earlier_deadline_in_the_same_slot_is_found_in_time():
+    index, entries = ExpiryIndex(), OrderedDict()
+    for key, deadline in (("late", 1003.0), ("early", 1001.0)):
+        slot = index.slot_for(deadline, 1000.0)
+        index.buckets[slot][key] = None
+        entries[key] = (key, deadline, slot)
+
+    assert len(index.buckets) == 1
+    assert not index.due(1000.5)
+    assert index.sweep(entries, 1002.0, 10) == [("early", 1001.0, slot)]
+    assert [*entries] == ["late"]
+    assert index.sweep(entries, 1003.0, 10)[0][0] == "late"
+
+
+@pytest.mark.parametrize("ttl", [1000, 1000.5])
+def test_a_full_bucket_is_followed_by_another(ttl):
+    index = ExpiryIndex()
+    first = index.slot_for(5000.0, 1000)
+    index.buckets[first].update(dict.fromkeys(map(str, range(FULL))))
+
+    second = index.slot_for(5000.0, ttl)
+
+    assert second != first
+    assert index.slot_for(5000.0, 1000) == second
+
+
+def test_a_burst_with_one_ttl_fills_several_buckets(make_cache, clock):
+    cache = make_cache(FULL + 10)
+    for number in range(FULL + 10):
+        cache.set(str(number), number, ttl=1000)
+
+    sizes = sorted(map(len, cache._expiry.buckets.values()))
+
+    assert sizes == [10, FULL]
+    clock.tick(1000)
+    assert cache.cleanup() == FULL + 10

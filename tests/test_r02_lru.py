@@ -166,3 +166,16 @@ def test_a_size_below_one_is_a_value_error(CacheImpl, size, wording):
 def test_a_size_that_is_no_int_is_a_type_error(CacheImpl, size, wording):
     with pytest.raises(TypeError, match=wording("max_size")):
         CacheImpl(size)
+
+
+@pytest.mark.clause("R2.4")
+def test_an_expired_entry_makes_room_for_one_that_lives_as_long_as_the_rest(make_cache, clock):
+    cache = make_cache(2)
+    cache.set("short", 1, ttl=0.5)
+    cache.set("long", 1, ttl=1000)
+    clock.tick(1)
+
+    cache.set("new", 1, ttl=1000)
+
+    assert sorted(cache.keys()) == ["long", "new"]
+    assert (cache.stats().evictions, cache.stats().expirations) == (0, 1)
