@@ -112,10 +112,10 @@ def _remove_litter(folder: str, start: str) -> None:
         litter = os.path.join(folder, name)
         if litter.startswith(start):
             with contextlib.suppress(OSError):
-                _remove_unless_locked(litter)
+                _remove_unless_in_use(litter)
 
 
-def _remove_unless_locked(litter: str) -> None:
+def _remove_unless_in_use(litter: str) -> None:
     descriptor = os.open(litter, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
