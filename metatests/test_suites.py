@@ -1,133 +1,102 @@
-"""Read the suites, without importing them: every clause has a test, and every test asserts."""
+"""The suites keep to the rules, by their source: none of them is imported here."""
 
-import ast
 import pathlib
-import re
 
 import pytest
 
+from metatests import assertions, requirements, suites
+
 ROOT = pathlib.Path(__file__).parent.parent
-CONTRACT = ROOT / "docs" / "contract.md"
-SUITES = sorted((ROOT / "tests").glob("test_r[0-9][0-9]_*.py"))
-PUBLIC = {"CacheError", "CacheStats", "DistributedCache", "SnapshotError", "escape"}
+CONTRACT = (ROOT / "docs" / "contract.md").read_text("utf-8")
+SOURCES = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for path in sorted((ROOT / "tests").rglob("test_*.py"))
+}
+REQUIREMENTS = sorted(file for file in SOURCES if file.startswith("tests/test_r0")) + sorted(
+    file for file in SOURCES if file.startswith("tests/test_r1")
+)
+FIXTURES = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for path in [ROOT / "conftest.py", *sorted((ROOT / "tests").rglob("conftest.py"))]
+}
+# The rules for every file with tests, by what they forbid.
+RULES = {
+    "tests that assert nothing": assertions.toothless,
+    "assertions that cannot fail": assertions.trivial_assertions,
+    "names that are no claims": suites.misnamed_tests,
+    "functions that nothing runs": suites.uncollected,
+    "fixtures in place of the kit's": suites.shadowed_fixtures,
+    "clocks that no test turns": suites.real_time,
+    "sleeping": suites.sleeps,
+    "threads that may never end": suites.unjoined,
+    "tests left out": lambda source: suites.unexcused(source, requirements.EXCUSES),
+    "tests about time without the clock": lambda source: suites.without_clock(
+        source, requirements.TIMED
+    ),
+}
 
 
-def clauses(contract: str) -> set[str]:
-    """Return the numbers of the contract's clauses."""
-    return set(re.findall(r"^- \*\*(R\d+\.\d+)\*\* \S", contract, re.MULTILINE))
+def test_the_registry_and_the_contract_are_equal():
+    assert suites.clauses_of(CONTRACT) == requirements.CLAUSES
 
 
-def functions_of(source: str) -> list[ast.FunctionDef]:
-    """Return the test functions of a suite."""
-    return [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    ]
-
-
-def markers(test: ast.FunctionDef) -> set[str]:
-    """Return the clauses that a test is marked with."""
-    found: set[str] = set()
-    for decorator in test.decorator_list:
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("mark.clause"):
-            found |= {ast.literal_eval(argument) for argument in decorator.args}
-    return found
-
-
-def asserts(test: ast.FunctionDef) -> bool:
-    """Tell whether a test has an assertion that can fail, or expects an exception."""
-    for node in ast.walk(test):
-        if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant):
-            return True
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.raises":
-            return True
-    return False
-
-
-def private_names(source: str) -> set[str]:
-    """Return the private attributes that a suite reads, and what it imports of no public name."""
-    tree = ast.parse(source)
-    found = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cache":
-            found |= {alias.name for alias in node.names if node.module != "cache"}
-            found |= {alias.name for alias in node.names} - PUBLIC
-    return found
-
-
-def sleeps(source: str) -> bool:
-    """Tell whether a suite sleeps."""
-    return any(
-        isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "sleep")
-        for node in ast.walk(ast.parse(source))
-    )
+def test_no_line_of_the_contract_is_a_clause_that_the_registry_overlooks():
+    assert CONTRACT.count("**R") == len(requirements.CLAUSES)
 
 
 def test_every_clause_has_a_test_and_every_marker_a_clause():
-    marked = {
-        clause
-        for suite in SUITES
-        for test in functions_of(suite.read_text())
-        for clause in markers(test)
-    }
-
-    assert marked == clauses(CONTRACT.read_text())
+    assert suites.uncovered(SOURCES.values(), requirements.CLAUSES) == []
 
 
-def test_every_requirement_has_its_suite():
-    numbers = {int(clause[1:].split(".")[0]) for clause in clauses(CONTRACT.read_text())}
-
-    assert [int(suite.name[6:8]) for suite in SUITES] == sorted(numbers) == list(range(1, 11))
+def test_every_clause_has_a_test_in_the_suite_of_its_requirement():
+    assert suites.uncovered([SOURCES[file] for file in REQUIREMENTS], requirements.CLAUSES) == []
 
 
-@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.stem)
-def test_every_test_of_a_suite_is_marked_and_asserts(suite):
-    tests = functions_of(suite.read_text())
+def test_every_requirement_has_its_file():
+    names = [pathlib.Path(file).name for file in REQUIREMENTS]
 
-    assert [test.name for test in tests if not markers(test) or not asserts(test)] == []
-    assert len({test.name for test in tests}) == len(tests)
+    assert suites.misnamed_files(names, requirements.CLAUSES) == []
 
 
-@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.stem)
-def test_a_suite_sees_the_public_names_only_and_never_sleeps(suite):
-    assert private_names(suite.read_text()) == set()
-    assert not sleeps(suite.read_text())
+@pytest.mark.parametrize("file", REQUIREMENTS)
+def test_every_test_of_a_requirement_is_marked_with_a_clause_of_it(file):
+    requirement = f"R{int(pathlib.Path(file).name[6:8])}"
+
+    assert suites.misplaced_tests(SOURCES[file], requirement) == []
 
 
-@pytest.mark.parametrize(
-    ("source", "good"),
-    [
-        ("def test_a():\n    assert cache.get('k') is None", True),
-        ("def test_a():\n    with pytest.raises(KeyError):\n        cache['k']", True),
-        ("def test_a():\n    assert True", False),
-        ("def test_a():\n    cache.get('k')", False),
-    ],
-)
-def test_the_check_for_assertions_can_fail(source, good):
-    assert asserts(functions_of(source)[0]) is good
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("file", SOURCES)
+def test_a_suite_keeps_the_rule_against(file, rule):
+    assert RULES[rule](SOURCES[file]) == []
 
 
-@pytest.mark.parametrize(
-    ("source", "bad"),
-    [
-        ("cache._entries", {"_entries"}),
-        ("from cache.core import DistributedCache", {"DistributedCache"}),
-        ("from cache import core", {"core"}),
-        ("from cache import escape\ncache.__len__()", set()),
-    ],
-)
-def test_the_check_for_private_names_can_fail(source, bad):
-    assert private_names(source) == bad
+@pytest.mark.parametrize("file", sorted(set(SOURCES) - set(requirements.WHITE_BOX)))
+def test_a_suite_sees_the_public_names_only(file):
+    assert suites.private_names(SOURCES[file]) == []
 
 
-def test_the_checks_for_markers_clauses_and_sleep_can_fail():
-    marked = "@pytest.mark.clause('R1.1', 'R2.3')\ndef test_a(): ..."
+def test_no_two_tests_share_a_name_or_a_body():
+    assert suites.duplicates(SOURCES) == []
 
-    assert markers(functions_of(marked)[0]) == {"R1.1", "R2.3"}
-    assert clauses("- **R1.1** A sentence.\n- **R1.2**\nR1.3 no item") == {"R1.1"}
-    assert (sleeps("time.sleep(1)"), sleeps("pause.wait(1)")) == (True, False)
+
+def test_the_promised_fixtures_exist():
+    assert suites.missing_fixtures(FIXTURES["conftest.py"]) == []
+
+
+@pytest.mark.parametrize("file", FIXTURES)
+def test_fixtures_keep_to_the_rules_as_well(file):
+    source = FIXTURES[file]
+
+    assert assertions.trivial_assertions(source) == []
+    assert suites.sleeps(source, polling=["wait_until"]) == []
+    assert suites.unjoined(source) == []
+    assert suites.unexcused(source, requirements.EXCUSES) == []
+
+
+def test_every_listed_exception_is_needed():
+    everything = "".join([*SOURCES.values(), *FIXTURES.values()])
+
+    assert [reason for reason in requirements.EXCUSES if reason not in everything] == []
+    for file in requirements.WHITE_BOX:
+        assert suites.private_names(SOURCES[file]) != []

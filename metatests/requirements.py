@@ -1,0 +1,247 @@
+"""The clauses of the contract, and what else the metatests hold the project to.
+
+The sentences are those of docs/contract.md, word for word: a metatest keeps both equal.
+"""
+
+# ruff: noqa: RUF001 - the contract multiplies with the sign for it
+
+CLAUSES = {
+    "R1.1": "With `ttl=10` an entry is live 9.999 s later and expired at exactly 10.0 s.",
+    "R1.2": "`get` and `exists` take an expired entry that they meet out of storage.",
+    "R1.3": (
+        "`ttl=None` stands for `default_ttl`; `default_ttl=None` and `math.inf` stand for no end."
+    ),
+    "R1.4": "Setting a key anew gives it a new deadline, or none, whatever the old one was.",
+    "R1.5": "Every key has a TTL of its own.",
+    "R1.6": "Fractions of a second count.",
+    "R1.7": (
+        "A TTL is an int or float of seconds, however large, or a `timedelta`; zero, a "
+        "negative and NaN are a ValueError, any other type, bool among them, is a TypeError, "
+        "and nothing changes; the same goes for `default_ttl` and `cleanup_interval`."
+    ),
+    "R1.8": (
+        "A step of the wall clock while the process runs changes no entry's remaining life: "
+        "deadlines are monotonic inside the process, and wall-clock `expires_at` in a "
+        "snapshot."
+    ),
+    "R2.1": (
+        "These make a key most recently used: `get`, `get_many`, `set`, `set_many`, "
+        "`increment`, an `add`, `replace` or `touch` that succeeds, a hit of `get_or_set` or "
+        "`cache[key]`; these do not: `exists`, `keys`, `ttl`, `stats`, `in`, `len`, "
+        "iteration, an `add` or `replace` that fails, `save`."
+    ),
+    "R2.2": (
+        "A new key in a full cache evicts exactly the least recently used live entry, and "
+        "counts one eviction."
+    ),
+    "R2.3": "Overwriting evicts nothing.",
+    "R2.4": (
+        "An expired entry never costs a live one its place: expired entries make room first, "
+        "and count as expirations, not as evictions."
+    ),
+    "R2.5": (
+        "`max_size=1` works; a `max_size` below 1 is a ValueError, one that is no int (a "
+        "bool is none) a TypeError."
+    ),
+    "R3.1": "It is atomic: N threads with M increments each add up to exactly N × M.",
+    "R3.2": (
+        "A key that is missing or expired becomes `amount`, with `default_ttl`; with "
+        "`create=False` it is a KeyError."
+    ),
+    "R3.3": "A live key keeps its deadline.",
+    "R3.4": (
+        "Ints and floats can be counted; any other value (a str, a bool, None) is a "
+        "ValueError that names the key and the type, and the entry stays as it was."
+    ),
+    "R3.5": "An `amount` that is no int or float is a TypeError.",
+    "R3.6": "`decrement(k, n)` does what `increment(k, -n)` does.",
+    "R4.1": (
+        "Each `get`, each key of `get_many`, each `get_or_set`, each `pop` and each read by "
+        "`cache[key]` is one hit or one miss; an expired entry is a miss, so is a caller "
+        "that waits for another's factory, and a `get_or_set` whose factory fails; a call "
+        "refused for its arguments is no read."
+    ),
+    "R4.2": (
+        "`evictions` grows by one for each eviction, never for deletion, expiry, overwriting "
+        "or `clear`; `expirations` grows by one for each expired entry that is removed, "
+        "however it was met, by overwriting or deleting it too, but not by `clear` and "
+        "`load`."
+    ),
+    "R4.3": "`size` is the length of storage, and so is `len(cache)`.",
+    "R4.4": (
+        "The counters are exact under concurrency: hits + misses is the number of reads made."
+    ),
+    "R4.5": "`stats()` shows one consistent moment.",
+    "R4.6": "`hit_rate` is 0.0 before the first read.",
+    "R5.1": (
+        "The dialect is Redis's: `*` is any run, `?` one character, then `[abc]`, `[a-z]` "
+        "and `[^a]` for none of them (`[!a]` is a second spelling), and `\\` makes the next "
+        "character literal; the end of the pattern closes an open `[`; what is left (`[]`, "
+        "`[^]`, reversed ranges, `\\` in ranges) is as in Redis's `stringmatchlen`; case "
+        "counts, and the whole key must match, newlines included."
+    ),
+    "R5.2": (
+        'Where nothing matches the list is `[]`; `""` matches the empty key only, so '
+        '`keys("")` is `[]` where that key isn\'t live.'
+    ),
+    "R5.3": "Expired keys are neither listed nor counted.",
+    "R5.4": "`delete_pattern` returns exactly how many it deleted.",
+    "R5.5": "A pattern that is no str is a TypeError.",
+    "R5.6": (
+        "No pattern, however hostile, takes more time than in proportion to pattern × key length."
+    ),
+    "R5.7": "Pauses do not grow with the cache: they are at most 30 ms with a million entries.",
+    "R5.8": "`escape(text)` matches `text` and nothing else.",
+    "R6.1": (
+        "The file is one of pickles, and plain `pickle.load` reads it with none of our "
+        "classes: first a dict with `format`, `version`, `saved_at`, `hits`, `misses`, "
+        "`evictions`, `expirations` and `entries`, which says how many follow; then, by "
+        "further `pickle.load`s on the open file, lists of `(key, value, expires_at)` from "
+        "least to most recently used until there are that many; then comes the digest."
+    ),
+    "R6.2": (
+        "Expired entries stay out; each other one carries `expires_at`, in epoch seconds or None."
+    ),
+    "R6.3": "Recency is kept.",
+    "R6.4": (
+        "It is all or nothing: at `path` is the old file or the new one, whole, whatever "
+        "happens (full disk, kill, power cut), for the new one is written beside it, flushed "
+        "to disk and renamed, and the folder is flushed; a symbolic link is followed."
+    ),
+    "R6.5": (
+        "An error raises: OSError where there is no folder, no permission or no room, "
+        "SnapshotError naming the key where a value cannot be pickled or is not trusted; the "
+        "cache is untouched and so is the old file, unless only the last flush of the folder "
+        "failed, when the file is whole, old or new."
+    ),
+    "R6.6": "A snapshot is one moment: it holds no half of a `set_many`.",
+    "R6.7": (
+        "Other threads go on: with a million small entries a hit (on a build with the GIL) "
+        "waits at most 30 ms and a write at most a second, for the walk in recency order, "
+        "and no second copy of all values is made."
+    ),
+    "R6.8": "The file's mode is 0600.",
+    "R6.9": (
+        "A failed save leaves no temporary file; a killed one leaves at most one, which the "
+        "next save of that path removes; two saves of one path at once both succeed, and the "
+        "file of one of them stays."
+    ),
+    "R6.10": (
+        "A value that another thread changes meanwhile is saved whole in some state, or "
+        "fails as in R6.5."
+    ),
+    "R7.1": (
+        "It replaces the content in one moment; recency, values and the life left, "
+        "`expires_at - time.time()` seconds, come back."
+    ),
+    "R7.2": "What has expired in between is dropped.",
+    "R7.3": "The counters become the saved ones.",
+    "R7.4": (
+        "Of a snapshot larger than `max_size` the most recent entries stay, and no eviction "
+        "is counted."
+    ),
+    "R7.5": (
+        "A missing file is FileNotFoundError; otherwise SnapshotError says, as far as the "
+        "bytes tell, whether the file is no snapshot, cut short, damaged or of a newer "
+        "version; the cache is as it was."
+    ),
+    "R7.6": (
+        "Nothing in a snapshot runs code but the methods of trusted classes: only plain data "
+        "comes back, and what `trust` names; anything else is a SnapshotError naming the "
+        "type. Plain data is None, bool, int, float, complex, str, bytes, bytearray, tuple, "
+        "list, dict, set, frozenset, range; deque, OrderedDict and defaultdict of these, "
+        "Counter; the types of datetime, ZoneInfo, Decimal, Fraction, UUID, those of pathlib "
+        "and of ipaddress; and these types themselves, as a defaultdict's factory is one. "
+        "`trust` takes classes, and names of modules: a name trusts the classes *defined* in "
+        "that module, but no function, no dotted name (a nested class is trusted by naming "
+        "the class itself) and nothing that the module merely imports. What `load` would "
+        "refuse, `save` refuses."
+    ),
+    "R7.7": (
+        "A digest over the whole file is checked before anything is unpickled: any flipped "
+        "bit and any cut is noticed."
+    ),
+    "R7.8": (
+        '`secret=b"…"` keys the digest: a file sealed with another secret, or with none, is '
+        "refused unread, in constant time; no two different secrets open each other's files."
+    ),
+    "R7.9": (
+        "Pauses are at most 30 ms with a million small entries, the release of the old ones "
+        "included; so are those of `clear`."
+    ),
+    "R7.10": "A file saved on one supported Python loads on every other, older or newer.",
+    "R8.1": (
+        "A daemon thread that `__init__` starts runs `cleanup` every `cleanup_interval` "
+        "seconds; where the interpreter, on its way out, starts no thread, the cache does "
+        "without."
+    ),
+    "R8.2": "`cleanup` removes every expired entry and returns how many.",
+    "R8.3": (
+        "Its cost follows the number that expired, pauses are at most 30 ms with a million "
+        "entries, and what is kept to find them stays in proportion to storage, however "
+        "often keys are set anew."
+    ),
+    "R8.4": (
+        "A cache that nothing refers to is collected, and its thread ends within two "
+        "seconds; `close` ends it within two, may be called twice, and leaves a cache that "
+        "still serves; the exit of an interpreter with live caches never hangs and prints "
+        "nothing."
+    ),
+    "R8.5": (
+        "After `fork`, whatever other threads were doing, the child's cache works and has a "
+        "thread of its own."
+    ),
+    "R8.6": "An error in the thread is logged, and the thread goes on.",
+    "R9.1": (
+        "One `threading.RLock` guards every change of state that takes more than one atomic "
+        "step of the interpreter. Every public method may be called from any thread, and "
+        "from code that a call of the same thread happens to run (a finalizer, a comparison, "
+        "a weakref callback, a factory), without deadlock or broken state; a call from "
+        "inside another, a factory's apart, never waits for a third party."
+    ),
+    "R9.2": (
+        "While the lock is held none of this runs: factories, pickling and unpickling, glob "
+        "matching, the release of removed values."
+    ),
+    "R9.3": (
+        "`get_or_set` has one factory running per key, whose value or exception its waiters "
+        "get; a factory that needs its own key, directly or through another flight that "
+        "waits for it, gets a RuntimeError, not a deadlock. Where another call wrote the key "
+        "meanwhile, that write stays, and where one removed it (`delete`, `pop`, "
+        "`delete_pattern`, `clear`, `load`), the factory's value is not stored; either way "
+        "the callers get it."
+    ),
+    "R10.1": (
+        "Keys are str, of any length and any characters, else it is a TypeError; a str "
+        "subclass counts as its plain text, whatever methods it has. Values are anything, "
+        "None included (`exists` tells it from absence), and are handed out as they are, not "
+        "copied."
+    ),
+    "R10.2": "`get` of a missing key gives `default`; `cache[key]` raises KeyError.",
+    "R10.3": "Nothing raises on an empty cache.",
+    "R10.4": "A failed call changes nothing, but counts the read that it was.",
+    "R10.5": "A cache is always true, empty or not, and equal only to itself.",
+    "R10.6": "Pickling or copying a cache is a TypeError that points to `save`.",
+}
+
+# The clauses about a moment at which something expires: their tests turn the clock.
+TIMED = (
+    *("R1.1", "R1.2", "R1.4", "R1.5", "R1.6", "R1.8", "R2.4"),
+    *("R4.3", "R5.3", "R6.2", "R7.2", "R8.2"),
+)
+
+# The reasons for which a test may be left out.
+EXCUSES = {
+    "there is no fork here": "Windows has none",
+    "there is no C compiler here": "calls of the system are made to fail by a library in C",
+    "the kit cannot seal snapshots of this form": "another cache's digest may have any form",
+}
+
+# The suites that see more than the public names.
+WHITE_BOX = {"tests/test_parts.py": "it tests the modules below the cache, each alone"}
+
+# Where `cache/` asks for the time of day: deadlines go by the monotonic clock everywhere else.
+WALL_CLOCK = {
+    ("core", "_header_locked"): "`saved_at`, from which `expires_at` of each entry follows",
+    ("core", "load"): "the life that is left of each entry",
+}

@@ -1,0 +1,372 @@
+"""What every suite keeps to: each rule a function over source text that returns the breaches."""
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from .assertions import Function, tests_of
+
+PROMISED = {"cache", "small_cache", "make_cache", "CacheImpl", "clock"}
+PUBLIC = {"CacheError", "CacheStats", "DistributedCache", "SnapshotError", "escape"}
+
+
+def clauses_of(contract: str) -> dict[str, str]:
+    """Return the contract's clauses, each with its sentence."""
+    return dict(re.findall(r"^- \*\*(R\d+\.\d+)\*\* (\S.*)$", contract, re.MULTILINE))
+
+
+def markers(test: Function) -> list[str]:
+    """Return the clauses that a test is marked with."""
+    return [
+        ast.literal_eval(argument)
+        for decorator in test.decorator_list
+        if isinstance(decorator, ast.Call) and _is_mark(decorator.func, "clause")
+        for argument in decorator.args
+    ]
+
+
+def uncovered(sources: Iterable[str], clauses: Collection[str]) -> list[str]:
+    """Return the clauses that have no test, and the markers that name no clause."""
+    marked = {clause for source in sources for test in tests_of(source) for clause in markers(test)}
+    missing = [f"{clause} has no test" for clause in clauses if clause not in marked]
+    return missing + [f"{clause} is no clause" for clause in sorted(marked - {*clauses})]
+
+
+def misnamed_files(names: Iterable[str], clauses: Iterable[str]) -> list[str]:
+    """Return the requirements without exactly one file, and the files of no requirement."""
+    wanted = {int(clause[1:].partition(".")[0]) for clause in clauses}
+    found = Counter[int]()
+    breaches = []
+    for name in names:
+        match = re.fullmatch(r"test_r(\d\d)_[a-z]+\.py", name)
+        if match is None or int(match[1]) not in wanted:
+            breaches.append(f"{name} belongs to no requirement")
+        else:
+            found[int(match[1])] += 1
+    return breaches + [
+        f"R{number} has {found[number]} files" for number in sorted(wanted) if found[number] != 1
+    ]
+
+
+def misplaced_tests(source: str, requirement: str) -> list[str]:
+    """Return the tests that are not marked with a clause of their suite's requirement."""
+    return [
+        test.name
+        for test in tests_of(source)
+        if not any(clause.startswith(f"{requirement}.") for clause in markers(test))
+    ]
+
+
+def misnamed_tests(source: str) -> list[str]:
+    """Return the tests whose name is no claim, which takes three words at least."""
+    claim = re.compile(r"test(_[a-z0-9]+){3,}")
+    vague = re.compile(r"test_(case|it|this|stuff|misc|foo|bar|todo|tmp)(_|$)|_\d\d?$")
+    return [
+        test.name
+        for test in tests_of(source)
+        if not claim.fullmatch(test.name) or vague.search(test.name)
+    ]
+
+
+def uncollected(source: str) -> list[str]:
+    """Return the functions, classes and constants of a suite that nothing in it uses.
+
+    A test whose name was spoilt, so that pytest does not see it, is one of them.
+    """
+    tree = ast.parse(source)
+    names = Counter(
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    )
+    names.update(node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
+    names.update(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    unused = []
+    for node in tree.body:
+        if isinstance(node, (Function, ast.ClassDef)):
+            collected = node.name.startswith(("test_", "Test"))
+            autouse = any("autouse=True" in ast.unparse(each) for each in node.decorator_list)
+            if not (collected or autouse or names[node.name]):
+                unused.append(node.name)
+    return unused
+
+
+def missing_fixtures(conftest: str, promised: Collection[str] = PROMISED) -> list[str]:
+    """Return the promised names that are no fixtures of the top-level conftest."""
+    fixtures = {node.name for node in ast.parse(conftest).body if _is_fixture(node)}
+    return sorted(set(promised) - fixtures)
+
+
+def shadowed_fixtures(source: str, promised: Collection[str] = PROMISED) -> list[str]:
+    """Return the promised fixtures in whose place a suite puts its own."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (Function, ast.ClassDef)) and node.name in promised
+    ]
+
+
+def without_clock(source: str, timed: Collection[str]) -> list[str]:
+    """Return the tests about clauses of time that do not ask for the clock to turn."""
+    return [
+        test.name
+        for test in tests_of(source)
+        if set(markers(test)) & set(timed)
+        and not {argument.arg for argument in test.args.args} & {"clock", "program"}
+    ]
+
+
+def real_time(source: str, polling: Collection[str] = ()) -> list[str]:
+    """Return the functions, `polling` ones apart, that read a clock which no test turns."""
+    clocks = re.compile(
+        r"time\.(time|monotonic|perf_counter|process_time)(_ns)?|(monotonic|perf_counter)"
+        r"|(datetime\.)*(datetime|date)\.(now|utcnow|today)"
+    )
+    return _calls(
+        ast.parse(source), lambda call: bool(clocks.fullmatch(ast.unparse(call.func))), polling
+    )
+
+
+def sleeps(source: str, polling: Collection[str] = ()) -> list[str]:
+    """Return the functions, `polling` ones apart, that let time go by instead of turning it.
+
+    To wait for an event that nothing sets is to sleep. Programs in strings are read too.
+    """
+    tree = ast.parse(source)
+    idle = {
+        id(node)
+        for function in _outer_functions(tree)
+        for node in _waits_for_nothing(function, told_elsewhere=_told(tree))
+    }
+
+    def is_sleep(call: ast.Call) -> bool:
+        known = ("sleep", "time.sleep", "asyncio.sleep", "select.select", "signal.pause")
+        return ast.unparse(call.func) in known or id(call) in idle
+
+    return _calls(tree, is_sleep, polling) + [
+        f"a program in line {node.lineno}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.search(r"\bsleep\(|^sleep \d", node.value)
+    ]
+
+
+def _waits_for_nothing(function: Function, told_elsewhere: set[str]) -> Iterator[ast.Call]:
+    """Yield the waits for events of the function's own that nothing sets."""
+    events, told = _bound_to(function, ("Event", "Condition")), _told(function)
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            mine = isinstance(owner, ast.Name) and owner.id in events
+            attribute = isinstance(owner, ast.Attribute) and owner.attr not in told_elsewhere
+            if node.func.attr == "wait" and (
+                isinstance(owner, ast.Call)
+                or (mine and ast.unparse(owner) not in told)
+                or attribute
+            ):
+                yield node
+
+
+def _told(tree: ast.AST) -> set[str]:
+    """Return the names, attributes by their last part, of the events that are set."""
+    return {
+        ast.unparse(node.value).rpartition(".")[2]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("set", "notify", "notify_all")
+    }
+
+
+def private_names(source: str) -> list[str]:
+    """Return what a suite reads or imports of the cache that is not public."""
+    tree, found = ast.parse(source), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and re.match(r"_[^_]|__dict__|__closure__", node.attr):
+            found.append(node.attr)
+        elif isinstance(node, ast.Import):
+            found += [each.name for each in node.names if re.match(r"cache(\.|$)", each.name)]
+        elif isinstance(node, ast.ImportFrom) and re.match(r"cache(\.|$)", node.module or ""):
+            public = PUBLIC if node.module == "cache" else set()
+            found += [each.name for each in node.names if each.name not in public]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "vars" and node.args:
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.Call) and re.search(r"attr(getter)?$", ast.unparse(node.func)):
+            texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            found += [text for text in texts if re.match(r"_[^_]", str(text))]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # What patches and programs name: cache.core, cache.core.monotonic.
+            found += re.findall(r"(?:^|from |import )(cache\.[a-z_.]+)(?:$|\s)", node.value)
+    return found
+
+
+def unjoined(source: str) -> list[str]:
+    """Return the functions that start threads and don't join them, or wait without a timeout."""
+    breaches = []
+    for function in _outer_functions(ast.parse(source)):
+        threads = _bound_to(function, ("Thread", "Timer"))
+        made = sum(_is_thread(node) for node in ast.walk(function))
+        joined = set()
+        aliases: dict[str, str] = {}
+        for node in ast.walk(function):
+            if isinstance(node, (ast.For, ast.comprehension)):
+                source_of = node.iter
+                while isinstance(source_of, (ast.Subscript, ast.Starred)):
+                    source_of = source_of.value
+                aliases[ast.unparse(node.target)] = ast.unparse(source_of)
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            receiver = ast.unparse(node.func.value)
+            if node.func.attr == "join" and not isinstance(node.func.value, ast.Constant):
+                owner = aliases.get(receiver, receiver)
+                if node.args or node.keywords:
+                    joined |= {owner, receiver}
+                elif owner in threads:
+                    breaches.append(f"{function.name}: {receiver}.join() has no timeout")
+            elif node.func.attr == "wait" and not node.args and not node.keywords:
+                breaches.append(f"{function.name}: {receiver}.wait() has no timeout")
+        left = sorted(set(threads) - joined)
+        if made > sum(threads.values()):
+            breaches.append(f"{function.name}: a thread has no name to join it by")
+        breaches += [f"{function.name}: {name} is not joined" for name in left]
+    return breaches
+
+
+def unexcused(source: str, excuses: Collection[str]) -> list[str]:
+    """Return what leaves a test out without one of the listed reasons, or ends it early."""
+    tree, found = ast.parse(source), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _is_skip(node.func):
+            reasons = [ast.unparse(each.value) for each in node.keywords if each.arg == "reason"]
+            reasons += [ast.unparse(each) for each in node.args]
+            if not any(_text(reason) in excuses for reason in reasons):
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.Attribute) and _is_skip(node):
+            called = any(
+                isinstance(each, ast.Call) and each.func is node for each in ast.walk(tree)
+            )
+            if not called:
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
+            *("__test__", "collect_ignore", "collect_ignore_glob", "pytestmark"),
+        ):
+            found.append(ast.unparse(node))
+    for test in tests_of(source):
+        found += [
+            f"{test.name} returns"
+            for node in _own_nodes(test)
+            if isinstance(node, (ast.Return, ast.Yield))
+        ]
+        found += [
+            f"{test.name} runs in the long version only"
+            for decorator in test.decorator_list
+            if _is_mark(decorator, "soak")
+        ]
+    return found
+
+
+def duplicates(sources: Mapping[str, str]) -> list[str]:
+    """Return the tests, in all files, that share a name or a body."""
+    names, bodies = defaultdict(list), defaultdict(list)
+    for file, source in sources.items():
+        for test in tests_of(source):
+            where = f"{file}::{test.name}"
+            names[test.name].append(where)
+            statements = [node for node in test.body if not _is_docstring(node)]
+            bodies[ast.dump(test.args), *map(ast.dump, statements)].append(where)
+    return [
+        f"{what}: {' and '.join(where)}"
+        for what, groups in (("one name", names), ("one body", bodies))
+        for where in groups.values()
+        if len(where) > 1
+    ]
+
+
+# -- reading a syntax tree ---------------------------------------------------------------------
+
+
+def _calls(tree: ast.AST, wanted: Callable[[ast.Call], bool], apart: Collection[str]) -> list[str]:
+    """Return the outer functions that make a wanted call, or else its line."""
+    found = []
+    owners = {
+        id(node): function.name
+        for function in _outer_functions(tree)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and wanted(node) and owners.get(id(node)) not in apart:
+            found.append(owners.get(id(node), f"line {node.lineno}"))
+    return found
+
+
+def _outer_functions(tree: ast.AST) -> Iterator[Function]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, Function):
+            yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from _outer_functions(node)
+
+
+def _own_nodes(function: Function) -> Iterator[ast.AST]:
+    """Walk a function without the functions and classes in it."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, (Function, ast.ClassDef, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+
+
+def _bound_to(tree: ast.AST, kinds: Collection[str]) -> Counter[str]:
+    """Return the names that are bound to objects of these classes, and to how many."""
+    found = Counter[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            targets, values = [node.targets[0]], [node.value]
+            if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+                targets, values = node.targets[0].elts, node.value.elts
+            for target, value in zip(targets, values, strict=True):
+                made = [each for each in ast.walk(value) if _is_call_of(each, kinds)]
+                if made:
+                    found[ast.unparse(target)] += len(made)
+    return found
+
+
+def _is_call_of(node: ast.AST, kinds: Collection[str]) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in kinds
+
+
+def _is_thread(node: ast.AST) -> bool:
+    return _is_call_of(node, ("Thread", "Timer", "ThreadPoolExecutor"))
+
+
+def _is_mark(node: ast.expr, name: str) -> bool:
+    return ast.unparse(node).startswith(("pytest.mark." + name, "mark." + name))
+
+
+def _is_skip(node: ast.expr) -> bool:
+    return bool(
+        re.fullmatch(
+            r"(pytest\.)?(mark\.)?(skip|skipif|xfail|importorskip)|unittest\.\w*(skip|Skip)\w*"
+            r"|(self\.)?skipTest",
+            ast.unparse(node),
+        )
+    )
+
+
+def _is_fixture(node: ast.AST) -> bool:
+    return isinstance(node, Function) and any(
+        ast.unparse(each).startswith(("pytest.fixture", "fixture")) for each in node.decorator_list
+    )
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _text(expression: str) -> object:
+    try:
+        return ast.literal_eval(expression)
+    except ValueError:
+        return None
