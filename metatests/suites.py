@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from .assertions import Function, tests_of
 
 PROMISED = {"cache", "small_cache", "make_cache", "CacheImpl", "clock"}
-PUBLIC = {"CacheError", "CacheStats", "DistributedCache", "SnapshotError", "escape"}
 
 
 def clauses_of(contract: str) -> dict[str, str]:
@@ -61,7 +60,7 @@ def misplaced_tests(source: str, requirement: str) -> list[str]:
 def misnamed_tests(source: str) -> list[str]:
     """Return the tests whose name is no claim, which takes three words at least."""
     claim = re.compile(r"test(_[a-z0-9]+){3,}")
-    vague = re.compile(r"test_(case|it|this|stuff|misc|foo|bar|todo|tmp)(_|$)|_\d\d?$")
+    vague = re.compile(r"test_(case|stuff|misc|foo|bar|todo|tmp)(_|$)|_\d\d?$")
     return [
         test.name
         for test in tests_of(source)
@@ -178,22 +177,48 @@ def _told(tree: ast.AST) -> set[str]:
     }
 
 
+def public_names(package: str) -> set[str]:
+    """Return the names in the `__all__` of a package's source."""
+    for node in ast.parse(package).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    raise ValueError("the package has no __all__")
+
+
 def private_names(source: str) -> list[str]:
-    """Return what a suite reads or imports of the cache that is not public."""
+    """Return the private attributes that a suite reads, by whatever means."""
     tree, found = ast.parse(source), []
+    own = {
+        id(node)
+        for kind in ast.walk(tree)
+        if isinstance(kind, ast.ClassDef) and not kind.bases
+        for node in ast.walk(kind)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+    }
     for node in ast.walk(tree):
+        if id(node) in own:
+            continue
         if isinstance(node, ast.Attribute) and re.match(r"_[^_]|__dict__|__closure__", node.attr):
             found.append(node.attr)
-        elif isinstance(node, ast.Import):
-            found += [each.name for each in node.names if re.match(r"cache(\.|$)", each.name)]
-        elif isinstance(node, ast.ImportFrom) and re.match(r"cache(\.|$)", node.module or ""):
-            public = PUBLIC if node.module == "cache" else set()
-            found += [each.name for each in node.names if each.name not in public]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cache"):
+            found += [each.name for each in node.names if each.name.startswith("_")]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "vars" and node.args:
             found.append(ast.unparse(node))
         elif isinstance(node, ast.Call) and re.search(r"attr(getter)?$", ast.unparse(node.func)):
             texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
-            found += [text for text in texts if re.match(r"_[^_]", str(text))]
+            found += [str(text) for text in texts if re.match(r"_[^_]", str(text))]
+    return found
+
+
+def inner_imports(source: str, public: Collection[str]) -> list[str]:
+    """Return what a suite, or a program in it, imports or names of `cache` but its public names."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [each.name for each in node.names if re.match(r"cache(\.|$)", each.name)]
+        elif isinstance(node, ast.ImportFrom) and re.match(r"cache(\.|$)", node.module or ""):
+            allowed = public if node.module == "cache" else ()
+            found += [each.name for each in node.names if each.name not in allowed]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             # What patches and programs name: cache.core, cache.core.monotonic.
             found += re.findall(r"(?:^|from |import )(cache\.[a-z_.]+)(?:$|\s)", node.value)
@@ -205,7 +230,7 @@ def unjoined(source: str) -> list[str]:
     breaches = []
     for function in _outer_functions(ast.parse(source)):
         threads = _bound_to(function, ("Thread", "Timer"))
-        made = sum(_is_thread(node) for node in ast.walk(function))
+        made = sum(_is_call_of(node, ("Thread", "Timer")) for node in ast.walk(function))
         joined = set()
         aliases: dict[str, str] = {}
         for node in ast.walk(function):
@@ -224,8 +249,8 @@ def unjoined(source: str) -> list[str]:
                     joined |= {owner, receiver}
                 elif owner in threads:
                     breaches.append(f"{function.name}: {receiver}.join() has no timeout")
-            elif node.func.attr == "wait" and not node.args and not node.keywords:
-                breaches.append(f"{function.name}: {receiver}.wait() has no timeout")
+            elif node.func.attr in ("wait", "result") and not node.args and not node.keywords:
+                breaches.append(f"{function.name}: {receiver}.{node.func.attr}() has no timeout")
         left = sorted(set(threads) - joined)
         if made > sum(threads.values()):
             breaches.append(f"{function.name}: a thread has no name to join it by")
@@ -337,10 +362,6 @@ def _is_call_of(node: ast.AST, kinds: Collection[str]) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in kinds
 
 
-def _is_thread(node: ast.AST) -> bool:
-    return _is_call_of(node, ("Thread", "Timer", "ThreadPoolExecutor"))
-
-
 def _is_mark(node: ast.expr, name: str) -> bool:
     return ast.unparse(node).startswith(("pytest.mark." + name, "mark." + name))
 
@@ -366,7 +387,11 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _text(expression: str) -> object:
-    try:
-        return ast.literal_eval(expression)
-    except ValueError:
-        return None
+    """Return the text that an expression is, with "…" for what is filled in."""
+    node = ast.parse(expression, mode="eval").body
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(getattr(each, "value", "")) if isinstance(each, ast.Constant) else "…"
+            for each in node.values
+        )
+    return node.value if isinstance(node, ast.Constant) else None

@@ -126,7 +126,7 @@ CHECKS = [
         ["def test_none_is_a_value(): ...", "def test_the_mode_is_0600(): ..."],
         [
             *("def test_get(): ...", "def test_the_get(): ...", "def testEverythingThatIs(): ..."),
-            *("def test_a_key_is_gone_2(): ...", "def test_this_is_about_keys(): ..."),
+            *("def test_a_key_is_gone_2(): ...", "def test_todo_about_keys(): ..."),
         ],
     ),
     (
@@ -186,9 +186,9 @@ CHECKS = [
     (
         suites.private_names,
         [
-            "from cache import escape\n" + body("cache.__len__()"),
-            body("getattr(cache, 'get')('_k')"),
-            "PROGRAM = 'from cache import DistributedCache\\ncache.set(1, 2)\\n'",
+            "from cache.expiry import ExpiryIndex\n" + body("cache.__len__()"),
+            body("f('_k')"),
+            "class Time:\n    def __call__(self):\n        return self._now",
         ],
         [
             body("cache._entries"),
@@ -196,6 +196,17 @@ CHECKS = [
             body("monkeypatch.setattr(cache, '_lock', None)"),
             body("cache.__dict__['entries']"),
             body("vars(cache)"),
+            "class Mine(DistributedCache):\n    def f(self):\n        return self._entries",
+            "from cache.core import _MISSING",
+        ],
+    ),
+    (
+        functools.partial(suites.inner_imports, public=["DistributedCache", "escape"]),
+        [
+            "from cache import escape\nimport cachetools",
+            "PROGRAM = 'from cache import DistributedCache\\ncache.set(1, 2)\\n'",
+        ],
+        [
             body("monkeypatch.setattr('cache.core.monotonic', f)"),
             body("importlib.import_module('cache.core')"),
             "import cache",
@@ -214,6 +225,7 @@ CHECKS = [
             body("ts = [Thread()]\nfor t in ts[1:]:\n    t.join(3)"),
             body("one, two = Thread(), Timer(1, f)\none.join(1)\ntwo.join(1)"),
             body("', '.join(names)\nevent.wait(3)"),
+            body("with ThreadPoolExecutor() as pool:\n    pool.submit(f).result(3)"),
         ],
         [
             body("thread = Thread(target=f)\nthread.start()"),
@@ -224,14 +236,16 @@ CHECKS = [
             body("one, two = Thread(), Thread()\none.join(1)"),
             body("one = Thread()\nThread(target=f).start()\none.join(1)"),
             body("event.wait()"),
+            body("with ThreadPoolExecutor() as pool:\n    pool.submit(f).result()"),
             "def helper():\n    thread = Thread(target=f)\n    thread.start()",
         ],
     ),
     (
-        functools.partial(suites.unexcused, excuses=["there is no fork here"]),
+        functools.partial(suites.unexcused, excuses=["there is no fork here", "no … here"]),
         [
             "@pytest.mark.skipif(not fork, reason='there is no fork here')\ndef test_a(): ...",
             body("pytest.skip('there is no fork here')"),
+            body("pytest.skip(f'no {server} here')"),
             body("def inner():\n    return 1\ninner()"),
             "@pytest.mark.parametrize('n', [1, pytest.param(2, marks=pytest.mark.soak)])\n"
             + body("..."),
@@ -250,6 +264,7 @@ CHECKS = [
             "collect_ignore = ['test_r01_ttl.py']",
             "pytest.importorskip('redis')",
             body("pytest.skip(reason)"),
+            body("pytest.skip(f'{reason}')"),
             body("if not cache:\n    return\nassert cache"),
             "class TestA:\n    __test__ = False",
         ],
@@ -359,7 +374,7 @@ def test_a_check_accepts_the_good_and_rejects_the_bad(check, example, good):
 def test_every_check_is_checked():
     checked = {getattr(check, "func", check).__name__ for check, *_ in CHECKS}
     helpers = {"tests_of", "checking_helpers", "assertions", "reached", "is_trivial", "markers"}
-    helpers |= {"raises_by_itself", "clauses_of", "layers_of", "upward_imports"}
+    helpers |= {"raises_by_itself", "clauses_of", "public_names", "layers_of", "upward_imports"}
 
     public = {
         name
@@ -376,6 +391,12 @@ def test_clauses_are_read_from_the_contract():
     contract = "- **R1.1** A sentence.\n- **R1.2**\nR1.3 no item\n- **R10.1** Another: `a`.\n"
 
     assert suites.clauses_of(contract) == {"R1.1": "A sentence.", "R10.1": "Another: `a`."}
+
+
+def test_public_names_are_read_from_the_package():
+    assert suites.public_names("from .core import A\n__all__ = ['A', 'b']") == {"A", "b"}
+    with pytest.raises(ValueError, match="no __all__"):
+        suites.public_names("from .core import A")
 
 
 def test_layers_are_read_from_the_design():
