@@ -1,0 +1,24 @@
+"""Broken caches: each deviates from one clause, and a test of that clause has to notice it."""
+
+from . import (
+    r01_ttl,
+    r02_lru,
+    r03_increment,
+    r04_stats,
+    r05_patterns,
+    r06_save,
+    r07_load,
+    r08_cleanup,
+    r09_threads,
+    r10_edges,
+)
+from .deviation import Deviation
+
+DEVIATIONS: list[Deviation] = [
+    deviation
+    for requirement in (
+        *(r01_ttl, r02_lru, r03_increment, r04_stats, r05_patterns),
+        *(r06_save, r07_load, r08_cleanup, r09_threads, r10_edges),
+    )
+    for deviation in requirement.DEVIATIONS
+]

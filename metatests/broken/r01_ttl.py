@@ -1,0 +1,164 @@
+"""Caches that are wrong about how long an entry lives."""
+
+from .deviation import breaks
+
+CACHE = "core.DistributedCache"
+LIVE = f"{CACHE}._live_locked"
+STORE = f"{CACHE}._store_locked"
+
+DEVIATIONS = [
+    breaks(
+        "R1.1",
+        "get gives an entry that expires just now",
+        (f"{CACHE}.get", "deadline > monotonic()", "deadline >= monotonic()"),
+    ),
+    breaks(
+        "R1.1",
+        "what takes the lock finds an entry that expires just now",
+        (LIVE, "entry[1] > monotonic()", "entry[1] >= monotonic()"),
+    ),
+    breaks(
+        "R1.1",
+        "keys lists what expires just now",
+        (f"{CACHE}.keys", "entry[1] > now", "entry[1] >= now"),
+    ),
+    breaks(
+        "R1.1",
+        "ttl tells of what expires just now",
+        (f"{CACHE}.ttl", "left if left > 0", "left if left >= 0"),
+    ),
+    breaks(
+        "R1.1",
+        "entries live a millisecond less",
+        (STORE, "deadline = now + life", "deadline = now + life - 0.001"),
+    ),
+    breaks(
+        "R1.2",
+        "an expired entry that is met stays in storage",
+        (LIVE, "self._expirations += self._remove_locked(key, gone)", "pass"),
+    ),
+    breaks(
+        "R1.2",
+        "exists leaves an expired entry in storage",
+        (
+            f"{CACHE}.exists",
+            "return self._live_locked(key, gone) is not None",
+            "return self.ttl(key) is not None",
+        ),
+    ),
+    breaks(
+        "R1.3",
+        "set without a ttl forgets the default",
+        (f"{CACHE}.__init__", "= (None, self._default_life)", "= (None, inf)"),
+    ),
+    breaks(
+        "R1.3",
+        "set_many without a ttl forgets the default",
+        (f"{CACHE}.set_many", "self._life(ttl)", "self._life(ttl if ttl else inf)"),
+    ),
+    breaks(
+        "R1.3",
+        "infinity means the default",
+        (f"{CACHE}._life", "if ttl is None", "if ttl in (None, inf)"),
+    ),
+    breaks(
+        "R1.4",
+        "an entry that is overwritten keeps its deadline",
+        (
+            STORE,
+            "if key in entries:",
+            "if key in entries and (entries[key][1] or inf) < deadline:"
+            "\n        deadline = entries[key][1]\n    if key in entries:",
+        ),
+    ),
+    breaks(
+        "R1.4",
+        "overwriting in the same slot keeps the deadline",
+        (
+            f"{CACHE}.set",
+            "entries[key] = fresh\n                        entries.move_to_end(key)",
+            "entries[key] = (value, old[1], slot); entries.move_to_end(key)",
+        ),
+    ),
+    breaks(
+        "R1.4",
+        "an entry that is overwritten without a ttl keeps its deadline",
+        (
+            f"{CACHE}.set",
+            "elif not expiry.heap:",
+            "elif key in entries and (old := entries[key])[1]:"
+            "\n                entries[key] = (value, old[1], old[2])\n                return"
+            "\n            elif not expiry.heap:",
+        ),
+    ),
+    breaks(
+        "R1.5",
+        "every key has the ttl that was given first",
+        (
+            f"{CACHE}.set",
+            "if ttl is checked[0]:",
+            "if ttl is checked[0] or checked[0] is not None:",
+        ),
+    ),
+    breaks(
+        "R1.6",
+        "deadlines are rounded to whole seconds",
+        (STORE, "deadline = now + life", "deadline = now + max(round(life), 1)"),
+    ),
+    breaks(
+        "R1.7",
+        "a bool is a ttl",
+        ("arguments.seconds", " and (not isinstance(value, bool))", ""),
+    ),
+    breaks(
+        "R1.7",
+        "a ttl of zero is taken",
+        ("arguments.seconds", "if not length > 0:", "if not length >= 0:"),
+    ),
+    breaks(
+        "R1.7",
+        "NaN is a ttl",
+        ("arguments.seconds", "if not length > 0:", "if length <= 0:"),
+    ),
+    breaks(
+        "R1.7",
+        "an int too large for a float is refused",
+        ("arguments.seconds", "math.inf if value > 0 else -math.inf", "-math.inf"),
+    ),
+    breaks(
+        "R1.7",
+        "a timedelta is its whole days",
+        ("arguments.seconds", "value.total_seconds()", "value.days * 86400"),
+    ),
+    breaks(
+        "R1.7",
+        "touch with a bad ttl says nothing where the key is missing",
+        (
+            f"{CACHE}.touch",
+            "life = self._life(ttl)",
+            "life = self._life(ttl) if self.exists(key) and ttl else 1",
+        ),
+    ),
+    breaks(
+        "R1.7",
+        "a bad ttl in set_many is found when the first entry is stored",
+        (
+            f"{CACHE}.set_many",
+            "for key, value in pairs:",
+            "for key, value in pairs:"
+            "\n            self._store_locked(key, value, inf, gone)\n        life = self._life(ttl)"
+            "\n        for key, value in pairs:",
+        ),
+        (f"{CACHE}.set_many", "life = self._life(ttl)\n    pairs", "pairs"),
+    ),
+    breaks(
+        "R1.7",
+        "cleanup_interval is not checked",
+        (f"{CACHE}.__init__", "arguments.seconds(cleanup_interval, 'cleanup_interval')", "60.0"),
+    ),
+    breaks(
+        "R1.8",
+        "deadlines go by the wall clock",
+        ("core", "from time import monotonic", "from time import time as monotonic"),
+    ),
+]

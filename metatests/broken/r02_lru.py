@@ -1,0 +1,172 @@
+"""Caches that evict the wrong entry, or too many."""
+
+from .deviation import breaks
+
+CACHE = "core.DistributedCache"
+ROOM = f"{CACHE}._make_room_locked"
+
+DEVIATIONS = [
+    breaks(
+        "R2.1",
+        "a hit of get is no use",
+        (f"{CACHE}.get", "self._touch(key)", "pass"),
+    ),
+    breaks(
+        "R2.1",
+        "a hit of get_many is no use",
+        (f"{CACHE}._read_locked", "self._entries.move_to_end(key)", "pass"),
+    ),
+    breaks(
+        "R2.1",
+        "overwriting without a ttl is no use",
+        (
+            f"{CACHE}.set",
+            "entries[key] = fresh\n                    entries.move_to_end(key)",
+            "entries[key] = fresh",
+        ),
+    ),
+    breaks(
+        "R2.1",
+        "overwriting with the same ttl is no use",
+        (
+            f"{CACHE}.set",
+            "entries[key] = fresh\n                        entries.move_to_end(key)",
+            "entries[key] = fresh",
+        ),
+    ),
+    breaks(
+        "R2.1",
+        "replace, touch and set_many are no use",
+        (f"{CACHE}._store_locked", "entries.move_to_end(key)", "pass"),
+    ),
+    breaks(
+        "R2.1",
+        "increment is no use",
+        (f"{CACHE}.increment", "entries.move_to_end(key)", "pass"),
+    ),
+    breaks(
+        "R2.1",
+        "exists is a use",
+        (
+            f"{CACHE}.exists",
+            "return self._live_locked(key, gone) is not None",
+            "live = self._live_locked(key, gone) is not None"
+            "\n        live and self._entries.move_to_end(key)\n        return live",
+        ),
+    ),
+    breaks(
+        "R2.1",
+        "ttl is a use",
+        (
+            f"{CACHE}.ttl",
+            "if entry is None:",
+            "if key in self._entries: self._touch(key)\n        if entry is None:",
+        ),
+    ),
+    breaks(
+        "R2.1",
+        "an add that fails is a use",
+        (f"{CACHE}.add", "if free:", "free or self._entries.move_to_end(key)\n        if free:"),
+    ),
+    breaks(
+        "R2.1",
+        "keys are listed by using them",
+        (f"{CACHE}.keys", "matching.append(key)", "matching.append(key); self.get(key)"),
+    ),
+    breaks(
+        "R2.1",
+        "saving turns the order around",
+        (
+            f"{CACHE}.save",
+            "keys, entries = self._walk_locked()",
+            "keys, entries = self._walk_locked()"
+            "\n        for key in reversed(keys): self._entries.move_to_end(key)",
+        ),
+    ),
+    breaks(
+        "R2.2",
+        "the most recently used entry is evicted",
+        (f"{CACHE}.set", "entries.popitem(last=False)", "entries.popitem()"),
+    ),
+    breaks(
+        "R2.2",
+        "where entries have deadlines the most recently used one is evicted",
+        (ROOM, "entries.popitem(last=False)", "entries.popitem()"),
+    ),
+    breaks(
+        "R2.2",
+        "two entries are evicted for one",
+        (f"{CACHE}._store_locked", "self._max_size - 1, now", "max(self._max_size - 2, 0), now"),
+    ),
+    breaks(
+        "R2.2",
+        "an eviction is not counted",
+        (f"{CACHE}.set", "self._evictions += 1", "pass"),
+    ),
+    breaks(
+        "R2.2",
+        "a cache holds one entry more than max_size",
+        (f"{CACHE}.__init__", "arguments.size(max_size)", "arguments.size(max_size) + 1"),
+    ),
+    breaks(
+        "R2.3",
+        "overwriting makes room for one more",
+        (f"{CACHE}._store_locked", "if key not in entries and len(entries)", "if len(entries)"),
+    ),
+    breaks(
+        "R2.3",
+        "overwriting in a full cache evicts",
+        (
+            f"{CACHE}.set",
+            "if key in entries:\n                    old = entries[key]"
+            "\n                    entries[key] = fresh",
+            "if key in entries:\n                    old = entries[key]"
+            "\n                    if len(entries) == self._max_size: self._evictions += 1"
+            "\n                    entries[key] = fresh",
+        ),
+    ),
+    breaks(
+        "R2.4",
+        "the least recently used entry goes, whatever has expired",
+        (ROOM, "if expiry.heap and expiry.heap[0][0] <= now and expiry.due(now):", "if False:"),
+    ),
+    breaks(
+        "R2.4",
+        "what expired and made room counts as evicted",
+        (ROOM, "self._expirations += len(expired)", "self._evictions += len(expired)"),
+    ),
+    breaks(
+        "R2.4",
+        "only the least recently used entry is looked at for having expired",
+        (
+            ROOM,
+            "expiry.due(now):",
+            "next(iter(entries.values()))[1] is not None and expiry.due(now):",
+        ),
+    ),
+    breaks(
+        "R2.5",
+        "a max_size of zero is taken",
+        ("arguments.size", "if value < 1:", "if value < 0:"),
+    ),
+    breaks(
+        "R2.5",
+        "a bool is a max_size",
+        ("arguments.size", " or isinstance(value, bool)", ""),
+    ),
+    breaks(
+        "R2.5",
+        "a cache of one entry keeps none",
+        (
+            f"{CACHE}.set",
+            "if len(entries) < self._max_size:\n",
+            "if len(entries) < self._max_size > 1 or self._max_size == 1 and self._evictions == 0:\n",
+        ),
+        (
+            f"{CACHE}.set",
+            "gone: list[Entry] = []\n        self._store_locked",
+            "gone = []\n        if self._max_size == 1 and self._evictions: return"
+            "\n        self._store_locked",
+        ),
+    ),
+]

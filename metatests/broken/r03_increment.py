@@ -1,0 +1,112 @@
+"""Caches whose counters do not add up."""
+
+from .deviation import breaks
+
+CACHE = "core.DistributedCache"
+INCREMENT = f"{CACHE}.increment"
+
+DEVIATIONS = [
+    breaks(
+        "R3.1",
+        "increment reads and writes in two steps",
+        (
+            INCREMENT,
+            "with self._lock:",
+            "import contextlib, time\n    while self.exists(key):"
+            "\n        total = self.get(key) + step\n        time.sleep(0)"
+            "\n        self.set(key, total)\n        return total\n    with self._lock:",
+        ),
+    ),
+    breaks(
+        "R3.2",
+        "a missing key becomes one more than the amount",
+        (INCREMENT, "self._store_locked(key, step,", "self._store_locked(key, step + 1,"),
+    ),
+    breaks(
+        "R3.2",
+        "a new counter has no default ttl",
+        (INCREMENT, "self._default_life", "inf"),
+    ),
+    breaks(
+        "R3.2",
+        "create=False makes the key all the same",
+        (INCREMENT, "if not create:", "if False:"),
+    ),
+    breaks(
+        "R3.2",
+        "an expired counter goes on",
+        (INCREMENT, "entry = self._live_locked(key, gone)", "entry = self._entries.get(key)"),
+    ),
+    breaks(
+        "R3.3",
+        "increment begins the life of a counter anew",
+        (
+            INCREMENT,
+            "fresh = (total, entry[1], entry[2])",
+            "self._store_locked(key, total, self._default_life, gone); return total",
+        ),
+    ),
+    breaks(
+        "R3.3",
+        "increment removes the deadline",
+        (INCREMENT, "fresh = (total, entry[1], entry[2])", "fresh = (total, None, entry[2])"),
+    ),
+    breaks(
+        "R3.4",
+        "a bool can be counted",
+        ("arguments.number", " and (not isinstance(value, bool))", ""),
+    ),
+    breaks(
+        "R3.4",
+        "a str of digits can be counted",
+        ("arguments.number", "raise", "if isinstance(value, str): return float(value)\n    raise"),
+    ),
+    breaks(
+        "R3.4",
+        "the error does not name the key",
+        ("arguments.number", "the value at {key!r}", "the value"),
+    ),
+    breaks(
+        "R3.4",
+        "what cannot be counted is removed",
+        (
+            INCREMENT,
+            "total = arguments.number(entry[0], key) + step",
+            "total = 0\n            try: total = arguments.number(entry[0], key) + step"
+            "\n            except ValueError: self._remove_locked(key, gone); raise",
+        ),
+    ),
+    breaks(
+        "R3.4",
+        "sums are ints",
+        (
+            INCREMENT,
+            "arguments.number(entry[0], key) + step",
+            "int(arguments.number(entry[0], key) + step)",
+        ),
+    ),
+    breaks(
+        "R3.5",
+        "a bool is an amount",
+        ("arguments.amount", " and (not isinstance(value, bool))", ""),
+    ),
+    breaks(
+        "R3.5",
+        "an amount that is no number is a ValueError, None is one",
+        ("arguments.amount", "raise", "if value is None: return 1\n    raise"),
+    ),
+    breaks(
+        "R3.6",
+        "decrement adds",
+        (f"{CACHE}.decrement", "-arguments.amount(amount)", "arguments.amount(amount)"),
+    ),
+    breaks(
+        "R3.6",
+        "decrement stops at zero",
+        (
+            f"{CACHE}.decrement",
+            "return self.increment(key, -arguments.amount(amount), create=create)",
+            "return max(self.increment(key, -arguments.amount(amount), create=create), 0)",
+        ),
+    ),
+]

@@ -1,0 +1,200 @@
+"""Caches that miscount."""
+
+from .deviation import breaks
+
+CACHE = "core.DistributedCache"
+
+DEVIATIONS = [
+    breaks(
+        "R4.1",
+        "a hit of get is not counted",
+        (f"{CACHE}.get", "next(self._hits)", "pass"),
+    ),
+    breaks(
+        "R4.1",
+        "a miss of get is not counted",
+        (f"{CACHE}.get", "next(self._misses)", "pass"),
+    ),
+    breaks(
+        "R4.1",
+        "an expired entry is a hit",
+        (
+            f"{CACHE}._read_locked",
+            "if entry is None:\n",
+            "if entry is None and gone:\n        next(self._hits)\n        return default"
+            "\n    if entry is None:\n",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "get_many is one read",
+        (
+            f"{CACHE}.get_many",
+            "found[key] = value",
+            "found[key] = value\n        if wanted:"
+            "\n            hits, misses = self._counted_locked()"
+            "\n            self._hits = count(hits - max(len(wanted) - 1, 0))",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "pop counts no read",
+        (f"{CACHE}.pop", "next(self._hits)", "pass"),
+        (f"{CACHE}.pop", "next(self._misses)", "pass"),
+    ),
+    breaks(
+        "R4.1",
+        "exists counts a read",
+        (
+            f"{CACHE}.__contains__",
+            "return self.exists(key)",
+            "return self.exists(key) and self.get(key, self) is not None",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "a caller that waits for another's factory is a hit",
+        (
+            f"{CACHE}.get_or_set",
+            "return self._flights.wait(flight)",
+            "value = self._flights.wait(flight)\n        with self._lock:"
+            "\n            hits, misses = self._counted_locked()"
+            "\n            self._count_from_locked(hits + 1, misses - 1, self._evictions,"
+            " self._expirations)\n        return value",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "a get_or_set whose factory fails counts nothing",
+        (
+            f"{CACHE}.get_or_set",
+            "self._flights.fail(flight, error)",
+            "self._flights.fail(flight, error)"
+            "\n        self._misses = count(self._counted_locked()[1] - 1)",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "a get_or_set with a bad factory was a read",
+        (
+            f"{CACHE}.get_or_set",
+            "if not callable(factory):",
+            "if not callable(factory):\n        self.get(key)",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "get_many counts the keys before a bad one",
+        (
+            f"{CACHE}.get_many",
+            "[arguments.plain_key(key) for key in keys]",
+            "[(arguments.plain_key(key), self.get(key))[0] for key in keys]",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "a failing cache[key] counts no miss",
+        (
+            f"{CACHE}.__getitem__",
+            "raise KeyError(key)",
+            "self._misses = count(self._counted_locked()[1] - 1); raise KeyError(key)",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "reset_stats keeps the evictions",
+        (f"{CACHE}.reset_stats", "(0, 0, 0, 0)", "(0, 0, self._evictions, 0)"),
+    ),
+    breaks(
+        "R4.2",
+        "an expiry counts as an eviction too",
+        (
+            f"{CACHE}._live_locked",
+            "self._expirations += self._remove_locked(key, gone)",
+            "self._expirations += self._remove_locked(key, gone); self._evictions += 1",
+        ),
+    ),
+    breaks(
+        "R4.2",
+        "cleanup counts evictions",
+        (f"{CACHE}.cleanup", "self._expirations += len(gone)", "self._evictions += len(gone)"),
+    ),
+    breaks(
+        "R4.2",
+        "delete counts an eviction",
+        (
+            f"{CACHE}.delete_many",
+            "removed += self._remove_locked(key, gone)",
+            "removed += self._remove_locked(key, gone); self._evictions += 1",
+        ),
+    ),
+    breaks(
+        "R4.2",
+        "clear counts evictions",
+        (f"{CACHE}.clear", "former =", "self._evictions += len(self._entries); former ="),
+    ),
+    breaks(
+        "R4.2",
+        "clear counts expirations",
+        (f"{CACHE}.clear", "with self._lock:", "self.cleanup()\n    with self._lock:"),
+    ),
+    breaks(
+        "R4.2",
+        "an expired entry that is overwritten is not counted",
+        (f"{CACHE}._store_locked", "if old[1] <= now:", "if False:"),
+    ),
+    breaks(
+        "R4.2",
+        "an expired entry that is deleted is not counted",
+        (
+            f"{CACHE}.delete_many",
+            "if self._live_locked(key, gone) is not None:",
+            "if (self.ttl(key) or self._remove_locked(key, gone)) and self.ttl(key):",
+        ),
+    ),
+    breaks(
+        "R4.2",
+        "overwriting a live entry that has a ttl counts an expiration",
+        (f"{CACHE}._store_locked", "if old[1] <= now:", "if True:"),
+    ),
+    breaks(
+        "R4.3",
+        "size counts live entries only",
+        (f"{CACHE}.stats", "size = len(self._entries)", "size = len(self.keys())"),
+    ),
+    breaks(
+        "R4.3",
+        "len counts live entries only",
+        (f"{CACHE}.__len__", "return len(self._entries)", "return len(self.keys())"),
+    ),
+    breaks(
+        "R4.4",
+        "hits are counted in two steps without the lock",
+        (
+            f"{CACHE}.get",
+            "next(self._hits)",
+            "import time; hits = self._counted_locked()[0];"
+            " time.sleep(0); self._hits = count(hits + 1)",
+        ),
+    ),
+    breaks(
+        "R4.5",
+        "stats reads hits at one moment and misses at another",
+        (
+            f"{CACHE}.stats",
+            "hits, misses = self._counted_locked()",
+            "import time; hits = self._counted_locked()[0]; time.sleep(0.0001);"
+            " misses = self._counted_locked()[1]",
+        ),
+    ),
+    breaks(
+        "R4.6",
+        "hit_rate is NaN before the first read",
+        ("stats.CacheStats.hit_rate", "else 0.0", "else float('nan')"),
+    ),
+    breaks(
+        "R4.6",
+        "hit_rate is the ratio of hits to misses",
+        ("stats.CacheStats.hit_rate", "self.hits / reads", "self.hits / (self.misses or 1)"),
+    ),
+]

@@ -1,0 +1,163 @@
+"""Caches whose globs mean something else."""
+
+from .deviation import breaks
+
+CACHE = "core.DistributedCache"
+TOKENS = "patterns._tokens"
+CLASS = "patterns._char_class"
+
+DEVIATIONS = [
+    breaks(
+        "R5.1",
+        "patterns are fnmatch's",
+        (
+            "patterns.Glob.__init__",
+            "_plan(_tokens(pattern))",
+            "(lambda key: __import__('fnmatch').fnmatchcase(key, pattern),"
+            " lambda keys: __import__('fnmatch').filter(keys, pattern))",
+        ),
+    ),
+    breaks(
+        "R5.1",
+        "a backslash is a character like any other",
+        (TOKENS, "char == '\\\\' and at + 1 < len(pattern)", "False"),
+    ),
+    breaks(
+        "R5.1",
+        "an open bracket stands for itself",
+        (TOKENS, "elif char == '[':", "elif char == '[' and ']' in pattern[at:]:"),
+    ),
+    breaks(
+        "R5.1",
+        "? is any run",
+        (TOKENS, "tokens.append('.')", "tokens.append(_STAR)"),
+    ),
+    breaks(
+        "R5.1",
+        "? does not match a newline",
+        ("patterns._plan", "re.DOTALL", "0"),
+    ),
+    breaks(
+        "R5.1",
+        "case does not count",
+        ("patterns._plan", "re.DOTALL", "re.DOTALL | re.IGNORECASE"),
+    ),
+    breaks(
+        "R5.1",
+        "the beginning of a key is enough",
+        ("patterns._plan", ".fullmatch", ".match"),
+    ),
+    breaks(
+        "R5.1",
+        "[!a] is no negation",
+        (CLASS, "('^', '!')", "('^',)"),
+    ),
+    breaks(
+        "R5.1",
+        "a reversed range is empty",
+        (
+            CLASS,
+            "low, high = sorted((pattern[at], pattern[at + 2]))",
+            "low, high = (pattern[at], max(pattern[at], pattern[at + 2]))",
+        ),
+    ),
+    breaks(
+        "R5.1",
+        "[] begins a class that holds the bracket",
+        (
+            CLASS,
+            "while at < len(pattern) and pattern[at] != ']':",
+            "start = at\n    while at < len(pattern) and (pattern[at] != ']' or at == start):",
+        ),
+    ),
+    breaks(
+        "R5.1",
+        "a range may not end with a bracket",
+        (
+            CLASS,
+            "elif left >= 3 and pattern[at + 1] == '-':",
+            "elif left >= 3 and pattern[at + 1] == '-' and pattern[at + 2] != ']':",
+        ),
+    ),
+    breaks(
+        "R5.2",
+        "the empty pattern matches all",
+        (f"{CACHE}.keys", "arguments.pattern(pattern)", "arguments.pattern(pattern) or '*'"),
+    ),
+    breaks(
+        "R5.2",
+        "the empty pattern matches nothing",
+        (f"{CACHE}.keys", "return matching", "return matching if pattern else []"),
+    ),
+    breaks(
+        "R5.2",
+        "no match gives None",
+        (f"{CACHE}.keys", "return matching", "return matching or None"),
+    ),
+    breaks(
+        "R5.3",
+        "keys lists what has expired",
+        (
+            f"{CACHE}.keys",
+            "if entry is not None and (entry[1] is None or entry[1] > now):",
+            "if entry is not None:",
+        ),
+    ),
+    breaks(
+        "R5.3",
+        "delete_pattern counts what has expired",
+        (f"{CACHE}._delete_unwritten", "if entry[1] is None or entry[1] > now:", "if True:"),
+    ),
+    breaks(
+        "R5.4",
+        "delete_pattern returns how many matched before",
+        (f"{CACHE}.delete_pattern", "return removed", "return removed + 1"),
+    ),
+    breaks(
+        "R5.4",
+        "delete_pattern deletes the first slice only",
+        ("core._slices_of", "while items:", "if items:"),
+    ),
+    breaks(
+        "R5.5",
+        "bytes are a pattern",
+        (
+            "arguments.pattern",
+            "raise",
+            "if isinstance(value, bytes): return value.decode()\n        raise",
+        ),
+    ),
+    breaks(
+        "R5.5",
+        "None is the pattern that matches all",
+        (
+            "arguments.pattern",
+            "if not isinstance(value, str):",
+            "if value is None: return '*'\n    if not isinstance(value, str):",
+        ),
+    ),
+    breaks(
+        "R5.6",
+        "a star backtracks",
+        ("patterns._expression", "(?>.*?{part})", "(?:.*?{part})"),
+    ),
+    breaks(
+        "R5.8",
+        "escape forgets the backslash",
+        ("patterns", "[*?\\\\[\\\\\\\\]", "[*?\\\\[]"),
+    ),
+    breaks(
+        "R5.8",
+        "escape forgets the bracket",
+        ("patterns", "[*?\\\\[\\\\\\\\]", "[*?\\\\\\\\]"),
+    ),
+    breaks(
+        "R5.8",
+        "escape doubles the brackets, as glob.escape does",
+        (
+            "patterns.escape",
+            "_SPECIAL.sub('\\\\\\\\\\\\g<0>', text)",
+            "re.sub(r'([*?[])', r'[\\1]', text)",
+        ),
+    ),
+]
