@@ -101,6 +101,16 @@ def test_setting_again_replaces_the_deadline(cache, clock):
 
 
 @pytest.mark.clause("R1.4")
+def test_setting_again_at_once_replaces_the_deadline_too(cache, clock):
+    cache.set("k", "v", ttl=10)
+    clock.tick(0.01)
+
+    cache.set("k", "w", ttl=10)
+
+    assert cache.ttl("k") == 10
+
+
+@pytest.mark.clause("R1.4")
 def test_setting_again_may_shorten_the_deadline(cache, clock):
     cache.set("k", "v", ttl=100)
 
@@ -143,12 +153,18 @@ def test_fractions_of_a_second_count(cache, clock):
 
 @pytest.mark.clause("R1.7")
 @pytest.mark.parametrize(
-    "ttl", [1, 0.5, 10**6, 10**400, 1e308, math.inf, timedelta(days=1), timedelta.max]
+    ("ttl", "seconds"),
+    [
+        *((length, length) for length in (1, 0.5, 10**6, 1e308, math.inf)),
+        (10**400, math.inf),
+        (timedelta(days=1), 86_400),
+        (timedelta.max, timedelta.max.total_seconds()),
+    ],
 )
-def test_a_ttl_of_any_length_is_taken(cache, clock, ttl):
+def test_a_ttl_of_any_length_is_taken(cache, clock, ttl, seconds):
     cache.set("k", "v", ttl=ttl)
 
-    assert cache.get("k") == "v"
+    assert (cache.get("k"), cache.ttl("k")) == ("v", pytest.approx(seconds))
 
 
 @pytest.mark.clause("R1.7")

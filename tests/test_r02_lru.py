@@ -18,6 +18,7 @@ USES = {
 GLANCES = {
     "exists": lambda cache: cache.exists("a"),
     "keys": lambda cache: cache.keys(),
+    "keys of a pattern": lambda cache: cache.keys("a*"),
     "ttl": lambda cache: cache.ttl("a"),
     "stats": lambda cache: cache.stats(),
     "in": lambda cache: "a" in cache,
@@ -31,8 +32,9 @@ GLANCES = {
 
 @pytest.mark.clause("R2.1")
 @pytest.mark.parametrize("use", USES)
-def test_a_use_makes_a_key_most_recent(small_cache, use):
-    small_cache.set_many({"a": 1, "b": 2, "c": 3})
+@pytest.mark.parametrize("ttl", [None, 99])
+def test_a_use_makes_a_key_most_recent(small_cache, clock, use, ttl):
+    small_cache.set_many({"a": 1, "b": 2, "c": 3}, ttl)
 
     USES[use](small_cache)
     small_cache.set("d", 4)
