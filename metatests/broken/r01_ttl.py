@@ -66,29 +66,28 @@ DEVIATIONS = [
         "an entry that is overwritten keeps its deadline",
         (
             STORE,
-            "if key in entries:",
-            "if key in entries and (entries[key][1] or inf) < deadline:"
-            "\n        deadline = entries[key][1]\n    if key in entries:",
+            "deadline = now + life",
+            "deadline = now + life\n    if key in entries and entries[key][1]:"
+            "\n        deadline = entries[key][1]",
         ),
     ),
     breaks(
         "R1.4",
-        "overwriting in the same slot keeps the deadline",
+        "overwriting soon keeps the deadline",
         (
             f"{CACHE}.set",
-            "entries[key] = fresh\n                        entries.move_to_end(key)",
-            "entries[key] = (value, old[1], slot); entries.move_to_end(key)",
+            "if old[2] == slot",
+            "fresh = (value, old[1], slot)\n                    if old[2] == slot",
         ),
     ),
     breaks(
         "R1.4",
         "an entry that is overwritten without a ttl keeps its deadline",
         (
-            f"{CACHE}.set",
-            "elif not expiry.heap:",
-            "elif key in entries and (old := entries[key])[1]:"
-            "\n                entries[key] = (value, old[1], old[2])\n                return"
-            "\n            elif not expiry.heap:",
+            STORE,
+            "deadline = now + life",
+            "deadline = now + life\n    if key in entries and life == inf and entries[key][1]:"
+            "\n        deadline = entries[key][1]; life = 1.0",
         ),
     ),
     breaks(
@@ -122,13 +121,13 @@ DEVIATIONS = [
     ),
     breaks(
         "R1.7",
-        "an int too large for a float is refused",
-        ("arguments.seconds", "math.inf if value > 0 else -math.inf", "-math.inf"),
+        "an int too large for a float is a second",
+        ("arguments.seconds", "math.inf if value > 0", "1.0 if value > 0"),
     ),
     breaks(
         "R1.7",
-        "a timedelta is its whole days",
-        ("arguments.seconds", "value.total_seconds()", "value.days * 86400"),
+        "the days of a timedelta are left out",
+        ("arguments.seconds", "value.total_seconds()", "float(value.seconds)"),
     ),
     breaks(
         "R1.7",

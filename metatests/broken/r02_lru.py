@@ -21,7 +21,7 @@ DEVIATIONS = [
         "overwriting without a ttl is no use",
         (
             f"{CACHE}.set",
-            "entries[key] = fresh\n                    entries.move_to_end(key)",
+            "entries[key] = fresh\n                entries.move_to_end(key)",
             "entries[key] = fresh",
         ),
     ),
@@ -118,11 +118,9 @@ DEVIATIONS = [
         "overwriting in a full cache evicts",
         (
             f"{CACHE}.set",
-            "if key in entries:\n                    old = entries[key]"
-            "\n                    entries[key] = fresh",
-            "if key in entries:\n                    old = entries[key]"
-            "\n                    if len(entries) == self._max_size: self._evictions += 1"
-            "\n                    entries[key] = fresh",
+            "                entries[key] = fresh\n                entries.move_to_end(key)",
+            "                entries[key] = fresh"
+            "\n                len(entries) == self._max_size and entries.popitem(last=False)",
         ),
     ),
     breaks(

@@ -52,7 +52,18 @@ def run(folder: pathlib.Path, clauses: str, edits: tuple[Edit, ...] = ()) -> Ver
     notes = folder / "verdict.jsonl"
     notes.touch()
     command = [
-        *(sys.executable, "-m", "pytest", "tests", "--ignore=tests/redis", "-q", "-p", "verdict", "-o", "timeout=20"),
+        *(
+            sys.executable,
+            "-m",
+            "pytest",
+            "tests",
+            "--ignore=tests/redis",
+            "-q",
+            "-p",
+            "verdict",
+            "-o",
+            "timeout=20",
+        ),
         *(f"--clauses={clauses}", f"--basetemp={folder / 'temporary'}", "--tb=short"),
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "PYTHONPA"))}
