@@ -181,7 +181,9 @@ def test_a_large_cache_is_listed_whole(make_cache):
 
 
 @pytest.mark.clause("R5.8")
-@pytest.mark.parametrize("text", ["", "a*b", "[x]", "\\", "a\\b", "\\*", "?", "^!-]", "a\nb", "ü[*"])
+@pytest.mark.parametrize(
+    "text", ["", "a*b", "[x]", "\\", "a\\b", "\\*", "?", "^!-]", "a\nb", "ü[*"]
+)
 def test_escape_matches_exactly_the_text(cache, text):
     cache.set_many({text: 1, text + "x": 1, "x" + text: 1, "a_b": 1, "x": 1, "q": 1})
 

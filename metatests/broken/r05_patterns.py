@@ -12,7 +12,7 @@ DEVIATIONS = [
         "patterns are fnmatch's",
         (
             "patterns.Glob.__init__",
-            "_plan(_tokens(pattern))",
+            "_plan(tokens)",
             "(lambda key: __import__('fnmatch').fnmatchcase(key, pattern),"
             " lambda keys: __import__('fnmatch').filter(keys, pattern))",
         ),
