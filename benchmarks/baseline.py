@@ -38,13 +38,29 @@ class Baseline:
                 self.evictions += 1
             self.data[key] = (value, deadline)
 
+    def increment(self, key, amount=1):
+        with self.lock:
+            value, deadline = self.data.get(key, (0, None))
+            if deadline is not None and time.monotonic() >= deadline:
+                value, deadline = 0, None
+            self.data[key] = (value + amount, deadline)
+            self.data.move_to_end(key)
+            return value + amount
+
+    def get_or_set(self, key, factory, ttl=None):
+        if (value := self.get(key)) is None:
+            self.set(key, value := factory(), ttl)
+        return value
+
     def keys(self, pattern="*"):
         with self.lock:
-            return fnmatch.filter(list(self.data), pattern)
+            now, match = time.monotonic(), fnmatch.fnmatchcase
+            live = (key for key, (_, end) in self.data.items() if end is None or end > now)
+            return [key for key in live if match(key, pattern)]
 
     def delete_pattern(self, pattern):
         with self.lock:
-            for key in (doomed := fnmatch.filter(list(self.data), pattern)):
+            for key in (doomed := self.keys(pattern)):
                 del self.data[key]
             return len(doomed)
 
