@@ -44,6 +44,9 @@ class Contestant:
     largest: int = 1_000_000  # entries; beyond, filling it takes minutes
     big: Mapping[str, str] = field(default_factory=dict)  # statements of work on all entries
     stampede: str | None = None  # gets `key`, or makes it with `factory`
+    memoize: Callable[[Names, Callable], Callable] | None = None  # binds `memoized` for it
+    counts: Callable[[Any], dict[str, int]] | None = None  # its own statistics
+    in_process: bool = True
 
     def store(self, ttl: bool) -> str | None:
         return self.set_ttl if ttl else self.set
@@ -86,10 +89,23 @@ def _cacheout(size, ttl):
     return {"cache": cacheout.LRUCache(maxsize=size), "ttl": ttl}
 
 
+def _cachetools_memoize(names, factory):
+    import cachetools
+
+    condition = threading.Condition(names["lock"])
+    return cachetools.cached(names["cache"], condition=condition)(factory)
+
+
 def _cachebox_lru(size, ttl):
     import cachebox
 
     return {"cache": cachebox.LRUCache(size)}
+
+
+def _cachebox_memoize(names, factory):
+    import cachebox
+
+    return cachebox.cached(names["cache"])(factory)
 
 
 def _cachebox_vttl(size, ttl):
@@ -108,6 +124,14 @@ def _theine(size, ttl):
     import theine
 
     return {"cache": theine.Cache(size), "ttl": ttl and timedelta(seconds=ttl)}
+
+
+def _theine_memoize(names, factory):
+    import theine
+
+    memoized = theine.Memoize(1_000, None)(factory)
+    memoized.key(lambda key: key)
+    return memoized
 
 
 def _lru_dict(size, ttl):
@@ -190,6 +214,7 @@ BASELINE = Contestant(
     exact=True,
     big=_OURS_BIG,
     stampede="value = cache.get_or_set(key, factory)",
+    counts=lambda cache: {"misses": cache.misses, "evictions": cache.evictions},
 )
 
 OURS = Contestant(
@@ -202,6 +227,7 @@ OURS = Contestant(
     exact=True,
     big=_OURS_BIG,
     stampede="value = cache.get_or_set(key, factory)",
+    counts=lambda cache: {"misses": cache.stats().misses, "evictions": cache.stats().evictions},
 )
 
 PEERS = (
@@ -213,7 +239,8 @@ PEERS = (
         set="with lock: cache[key] = item",
         increment="with lock: cache[key] += 1",
         exact=True,
-        stampede="value = cachetools.cached(cache, lock=lock, condition=condition)(factory)()",
+        stampede="value = memoized(key)",
+        memoize=_cachetools_memoize,
     ),
     Contestant(
         "cachetools TTLCache",
@@ -253,7 +280,8 @@ PEERS = (
         get="value = cache.get(key)",
         set="cache[key] = item",
         exact=True,
-        stampede="value = cache.setdefault_with(key, factory)",
+        stampede="value = memoized(key)",
+        memoize=_cachebox_memoize,
     ),
     Contestant(
         "cachebox VTTLCache",
@@ -287,6 +315,7 @@ PEERS = (
         set_ttl="cache.set(key, item, ttl)",
         big={"clear": "cache.clear()"},
         stampede="value = memoized(key)",
+        memoize=_theine_memoize,
     ),
     Contestant(
         "lru-dict",
@@ -311,6 +340,9 @@ PEERS = (
         increment="cache.incr(key)",
         bounded=False,
         largest=10_000,
+        in_process=False,
+        stampede="value = memoized(key)",
+        memoize=lambda names, factory: names["cache"].memoize()(factory),
     ),
     Contestant(
         "Django locmem",
@@ -342,6 +374,7 @@ PEERS = (
         set_ttl="cache.set(key, item, ttl)",
         increment="cache.incr(key)",
         bounded=False,
+        in_process=False,
         fill="""\
 with cache.pipeline(transaction=False) as pipe:
     for key, item in pairs.items():
@@ -352,7 +385,15 @@ with cache.pipeline(transaction=False) as pipe:
 )
 
 FLOORS = (
-    Contestant("functools.lru_cache", _lru_cache, get="value = cache(key)", exact=True),
+    Contestant(
+        "functools.lru_cache",
+        _lru_cache,
+        get="value = cache(key)",
+        exact=True,
+        stampede="value = memoized(key)",
+        memoize=lambda names, factory: functools.lru_cache(1_000)(factory),
+        counts=lambda cache: {"hits": cache.cache_info().hits, "misses": cache.cache_info().misses},
+    ),
     Contestant(
         "plain dict",
         _dict,
