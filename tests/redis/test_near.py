@@ -1,0 +1,437 @@
+"""The rules of the near cache, alone: each interleaving is made by the order of the calls.
+
+What the server has is `v1`, then `v2`; a fetch is `begin` before the request is sent, and `store`
+when its answer is here.
+"""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
+
+import freezegun
+import pytest
+
+from cache.near import Near
+from cache.patterns import compile_glob
+
+PATIENCE = 10
+
+
+@pytest.fixture
+def clock():
+    with freezegun.freeze_time("2026-01-01") as frozen:
+        yield frozen
+
+
+@pytest.fixture
+def near(clock):
+    with Near(100, bound=60) as near:
+        near.trust(inf)
+        yield near
+
+
+def fetch(near, key="k", value="v1", ttl=inf):
+    near.store(near.begin(key), value.encode(), value, ttl)
+
+
+def read(near, key="k"):
+    """Return what the near cache answers, or None where a reader has to ask the server."""
+    try:
+        return near.read(key)
+    except KeyError:
+        return None
+
+
+def test_a_fetched_value_is_read_until_it_is_invalidated(near):
+    fetch(near)
+    assert read(near) == "v1"
+    assert near.stats().hits == 1
+
+    near.invalidate(["k"])
+
+    assert read(near) is None
+
+
+def test_a_value_fetched_before_an_invalidation_arrives_is_never_stored_after_it(near):
+    token = near.begin("k")
+    near.invalidate(["k"])
+
+    near.store(token, b"v1", "v1", inf)
+
+    assert read(near) is None
+
+
+def test_a_fetch_that_begins_after_the_invalidation_is_stored(near):
+    old = near.begin("k")
+    near.invalidate(["k"])
+
+    fetch(near, value="v2")
+    assert read(near) == "v2"
+    near.store(old, b"v1", "v1", inf)
+
+    assert read(near) is None
+
+
+def test_an_invalidation_of_other_keys_is_none_of_this_one(near):
+    fetch(near)
+    token = near.begin("l")
+
+    near.invalidate(["m", "K", ""])
+    near.store(token, b"v1", "v1", inf)
+
+    assert read(near) == read(near, "l") == "v1"
+
+
+@pytest.mark.parametrize("first", ["older", "newer"])
+def test_of_two_fetches_with_different_values_none_stays(near, first):
+    """Which of them the server answered first cannot be told from here."""
+    tokens = {"older": near.begin("k"), "newer": near.begin("k")}
+    values = {"older": "v1", "newer": "v2"}
+    second = "newer" if first == "older" else "older"
+
+    near.store(tokens[first], values[first].encode(), values[first], inf)
+    assert read(near) == values[first]
+    near.store(tokens[second], values[second].encode(), values[second], inf)
+
+    assert read(near) is None
+
+
+def test_of_two_fetches_with_the_same_value_it_stays(near):
+    first, second, third = (near.begin("k") for _ in range(3))
+
+    near.store(first, b"v1", "v1", inf)
+    near.store(second, b"v1", "v1", inf)
+    assert read(near) == "v1"
+    near.abandon(third)
+
+    assert read(near) == "v1"
+
+
+def test_a_fetch_whose_value_met_its_equal_leaves_nothing_to_one_with_another_value(near):
+    """v1, written over by v2 and then by v1 again: who has read the last one never sees v2."""
+    first, last = near.begin("k"), near.begin("k")
+    near.store(first, b"v1", "v1", inf)
+    between = near.begin("k")
+    near.store(last, b"v1", "v1", inf)
+
+    near.store(between, b"v2", "v2", inf)
+
+    assert read(near) is None
+
+
+def test_a_fetch_that_was_refused_leaves_nothing_to_one_that_began_before_it_ended(near):
+    first, refused = near.begin("k"), near.begin("k")
+    near.store(first, b"v1", "v1", inf)
+    third = near.begin("k")
+    near.store(refused, b"v2", "v2", inf)
+
+    near.store(third, b"v1", "v1", inf)
+
+    assert read(near) is None
+
+
+def test_a_fetch_past_a_near_entry_replaces_it(near):
+    """As `get_many` does, which asks the server for all keys where one of them is not here."""
+    fetch(near, value="v1")
+
+    fetch(near, value="v2")
+
+    assert read(near) == "v2"
+
+
+def test_a_fetch_that_finds_no_value_leaves_none(near):
+    fetch(near)
+    other = near.begin("k")
+
+    near.drop(near.begin("k"))
+    assert read(near) is None
+    near.store(other, b"v1", "v1", inf)
+
+    assert read(near) is None
+
+
+def test_a_fetch_that_fails_changes_nothing(near):
+    fetch(near)
+    other = near.begin("k")
+
+    near.abandon(near.begin("k"))
+
+    assert read(near) == "v1"
+    near.store(other, b"v2", "v2", inf)
+    assert read(near) == "v2"
+
+
+def test_an_own_write_is_seen_at_once(near):
+    fetch(near, "k")
+    fetch(near, "l")
+
+    near.wrote(["k"])
+
+    assert read(near, "k") is None
+    assert read(near, "l") == "v1"
+
+
+def test_a_value_fetched_before_an_own_write_is_not_stored_after_it(near):
+    token = near.begin("k")
+    near.wrote(["k"])
+
+    near.store(token, b"v1", "v1", inf)
+
+    assert read(near) is None
+
+
+def test_own_removal_by_pattern_takes_entries_and_fetches_that_match(near):
+    for key in ("a1", "a2", "b1"):
+        fetch(near, key)
+    tokens = [near.begin(key) for key in ("a3", "b3")]
+
+    near.wrote_matching(compile_glob("a*"), "a*")
+    for token in tokens:
+        near.store(token, b"v1", "v1", inf)
+
+    assert sorted(near.keys()) == ["b1", "b3"]
+
+
+def test_nothing_is_read_while_not_trusted(near):
+    fetch(near)
+
+    near.distrust()
+
+    assert read(near) is None
+    assert near.read_many(["k"]) is None
+    assert not near.trusted()
+    assert near.get("k") == "v1"  # for who prefers a stale value to none
+
+
+def test_trust_ends_by_the_clock_though_nobody_says_so(near, clock):
+    """The listener's thread may be the one that does not run."""
+    fetch(near)
+    near.trust(time.monotonic() + 1.0)
+
+    clock.tick(0.999)
+    assert read(near) == "v1"
+    clock.tick(0.001)
+
+    assert read(near) is None
+    assert near.read_many(["k"]) is None
+
+
+def test_what_is_fetched_while_not_trusted_is_not_stored(near):
+    near.distrust()
+
+    fetch(near)
+    near.trust(inf)
+
+    assert read(near) is None
+
+
+def test_what_is_fetched_while_not_trusted_takes_the_place_of_what_is_older(near):
+    fetch(near, value="v1")
+    near.distrust()
+
+    fetch(near, value="v2")
+
+    assert near.get("k") is None
+
+
+def test_a_fetch_from_before_the_listener_was_there_is_not_stored(near):
+    """v2 is written between the answer and the beginning of tracking: nobody is told of it."""
+    near.distrust()
+    token = near.begin("k")
+
+    near.reset()
+    near.trust(inf)
+    near.store(token, b"v1", "v1", inf)
+
+    assert read(near) is None
+
+
+def test_a_reset_empties_it_and_refuses_what_is_under_way(near):
+    fetch(near, "k")
+    token = near.begin("l")
+
+    near.reset()
+    near.store(token, b"v1", "v1", inf)
+
+    assert len(near) == 0
+    fetch(near, "l")
+    assert read(near, "l") == "v1"
+
+
+def test_an_entry_is_gone_at_exactly_its_bound(near, clock):
+    fetch(near, ttl=inf)
+
+    clock.tick(59.999)
+    assert read(near) == "v1"
+    clock.tick(0.001)
+
+    assert read(near) is None
+    assert near.get("k") is None
+
+
+def test_an_entry_is_gone_at_exactly_its_ttl(near, clock):
+    fetch(near, ttl=10)
+
+    clock.tick(9.999)
+    assert read(near) == "v1"
+    clock.tick(0.001)
+
+    assert read(near) is None
+
+
+def test_life_counts_from_before_the_request(near, clock):
+    token = near.begin("k")
+    clock.tick(7)
+    near.store(token, b"v1", "v1", 10)
+    assert read(near) == "v1"
+
+    clock.tick(3)
+
+    assert read(near) is None
+
+
+def test_an_answer_that_took_longer_than_its_life_is_not_stored(near, clock):
+    token = near.begin("k")
+    clock.tick(10)
+
+    near.store(token, b"v1", "v1", 10)
+
+    assert read(near) is None
+
+
+@pytest.mark.parametrize("bound", [0, -1, inf, float("nan")])
+def test_the_bound_is_finite_and_above_zero(bound):
+    with pytest.raises(ValueError, match="bound"):
+        Near(10, bound)
+
+
+def test_many_are_read_only_together(near):
+    fetch(near, "a", "1")
+    fetch(near, "b", "2")
+
+    assert near.read_many(["a", "b"]) == {"a": "1", "b": "2"}
+    assert near.stats().hits == 2
+    assert near.read_many(["a", "b", "c"]) is None
+    assert near.stats().hits == 2
+
+
+def test_many_are_of_one_moment(near):
+    """Two keys that are always written together are invalidated together, and read so."""
+    over = threading.Event()
+    torn = []
+
+    def write():
+        for number in range(2000):
+            near.invalidate(["a", "b"])
+            fetch(near, "a", str(number))
+            fetch(near, "b", str(number))
+        over.set()
+
+    def look():
+        while not over.is_set():
+            # b is stored after a: where there are both, they are of one write.
+            found = near.read_many(["b", "a"])
+            if found and found["a"] != found["b"]:
+                torn.append(found)
+
+    with ThreadPoolExecutor(3) as pool:
+        for call in [pool.submit(work) for work in (write, look, look)]:
+            call.result(PATIENCE)
+
+    assert torn == []
+
+
+def test_it_holds_no_more_than_its_size(clock):
+    with Near(3) as near:
+        near.trust(inf)
+        for number in range(10):
+            fetch(near, str(number))
+
+        assert sorted(near.keys()) == ["7", "8", "9"]
+
+
+def test_a_str_subclass_counts_as_its_text(near):
+    class Loud(str):
+        def __hash__(self):
+            raise AssertionError
+
+    fetch(near, "k")
+
+    assert near.read(Loud("k")) == "v1"
+
+
+def test_a_bell_rings_at_the_invalidation_of_its_key(near):
+    bell, other = near.bell("k"), near.bell("l")
+
+    near.invalidate(["k"])
+
+    began = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: (began.set(), bell.wait(PATIENCE)))
+        assert began.wait(PATIENCE)
+        waiting.result(PATIENCE / 2)  # it had rung before the wait
+        waiting = pool.submit(other.wait, PATIENCE)
+        near.invalidate(["l"])
+        waiting.result(PATIENCE / 2)
+    bell.close()
+    other.close()
+
+
+@pytest.mark.parametrize("lost", ["distrust", "reset"])
+def test_all_bells_ring_when_invalidations_may_be_missed(near, lost):
+    bell = near.bell("k")
+
+    getattr(near, lost)()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(bell.wait, PATIENCE).result(PATIENCE / 2)
+
+
+def test_a_store_and_an_invalidation_at_once_leave_nothing_stale(near):
+    """10,000 times: the answer with v1 is here, and so is the news that it is old."""
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(200):
+            keys = [f"k{number}" for number in range(50)]
+            tokens = [near.begin(key) for key in keys]
+            meeting = threading.Barrier(2)
+
+            def store(tokens=tokens, meeting=meeting):
+                meeting.wait(PATIENCE)
+                for token in tokens:
+                    near.store(token, b"v1", "v1", inf)
+
+            def tell(keys=keys, meeting=meeting):
+                meeting.wait(PATIENCE)
+                for key in keys:
+                    near.invalidate([key])
+
+            for call in [pool.submit(store), pool.submit(tell)]:
+                call.result(PATIENCE)
+
+            assert near.read_many([]) == {}
+            assert [key for key in keys if read(near, key)] == []
+
+
+def test_values_are_let_go_of_without_the_lock(near):
+    """A value whose finalizer waits for another thread, which needs the near cache."""
+
+    class Last:
+        def __del__(self):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(lambda: near.abandon(near.begin("other"))).result(PATIENCE)
+            freed.append(True)
+
+    freed = []
+    removals = (
+        lambda: near.invalidate(["k"]),
+        lambda: near.wrote(["k"]),
+        lambda: near.drop(near.begin("k")),
+        lambda: near.reset(),
+        lambda: fetch(near, "k", "v2"),
+    )
+    for remove in removals:
+        near.store(near.begin("k"), b"v1", Last(), inf)
+        remove()
+
+    assert len(freed) == len(removals)
