@@ -230,8 +230,13 @@ def unjoined(source: str) -> list[str]:
     breaches = []
     for function in _outer_functions(ast.parse(source)):
         threads = _bound_to(function, ("Thread", "Timer"))
-        made = sum(_is_call_of(node, ("Thread", "Timer")) for node in ast.walk(function))
-        joined = set()
+        kept = {
+            id(node)
+            for assign in ast.walk(function)
+            if isinstance(assign, ast.Assign)
+            for node in ast.walk(assign.value)
+        }
+        joined = Counter[str]()
         aliases: dict[str, str] = {}
         for node in ast.walk(function):
             if isinstance(node, (ast.For, ast.comprehension)):
@@ -246,14 +251,17 @@ def unjoined(source: str) -> list[str]:
             if node.func.attr == "join" and not isinstance(node.func.value, ast.Constant):
                 owner = aliases.get(receiver, receiver)
                 if node.args or node.keywords:
-                    joined |= {owner, receiver}
+                    joined.update({owner, receiver})
                 elif owner in threads:
                     breaches.append(f"{function.name}: {receiver}.join() has no timeout")
             elif node.func.attr in ("wait", "result") and not node.args and not node.keywords:
                 breaches.append(f"{function.name}: {receiver}.{node.func.attr}() has no timeout")
-        left = sorted(set(threads) - joined)
-        if made > sum(threads.values()):
-            breaches.append(f"{function.name}: a thread has no name to join it by")
+        left = sorted(name for name in threads if joined[name] < threads[name])
+        breaches += [
+            f"{function.name}: {ast.unparse(node)} has no name to join it by"
+            for node in ast.walk(function)
+            if _is_call_of(node, ("Thread", "Timer")) and id(node) not in kept
+        ]
         breaches += [f"{function.name}: {name} is not joined" for name in left]
     return breaches
 
@@ -344,7 +352,7 @@ def _own_nodes(function: Function) -> Iterator[ast.AST]:
 
 
 def _bound_to(tree: ast.AST, kinds: Collection[str]) -> Counter[str]:
-    """Return the names that are bound to objects of these classes, and to how many."""
+    """Return the names that are bound to objects of these classes, and how often."""
     found = Counter[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
@@ -352,9 +360,8 @@ def _bound_to(tree: ast.AST, kinds: Collection[str]) -> Counter[str]:
             if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
                 targets, values = node.targets[0].elts, node.value.elts
             for target, value in zip(targets, values, strict=True):
-                made = [each for each in ast.walk(value) if _is_call_of(each, kinds)]
-                if made:
-                    found[ast.unparse(target)] += len(made)
+                if any(_is_call_of(each, kinds) for each in ast.walk(value)):
+                    found[ast.unparse(target)] += 1
     return found
 
 

@@ -1,0 +1,400 @@
+"""Whoever weakens a suite hears of it: edits of every kind, tried on every suite for any cache.
+
+An edit that breaks a rule has to be found by that rule; every edit has to change the record. The
+edits are made to syntax trees, so they fit the suites whatever these come to say.
+"""
+
+import ast
+import copy
+import functools
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from metatests import assertions, inventory, requirements, suites, survey
+
+FOUND = survey.read()
+
+
+class Edit(NamedTuple):
+    """A way to weaken a test, and the rule that forbids the result, if one can."""
+
+    change: Callable[[ast.Module, assertions.Function], object]
+    rule: Callable[[str], list[str]] | None = None
+
+
+def statements(text):
+    return ast.parse(text).body
+
+
+def asserts(test):
+    return [node for node in ast.walk(test) if isinstance(node, ast.Assert)]
+
+
+def replace_asserts(make):
+    """Return an edit of all of a test's assertions; it needs one."""
+
+    def change(tree, test):
+        for node in asserts(test)[:]:
+            node.test = make(node.test)
+        return asserts(test)
+
+    return change
+
+
+def replace_body(make):
+    def change(tree, test):
+        test.body = make(test.body)
+        return test.body
+
+    return change
+
+
+def put_first(text):
+    return replace_body(lambda body: [*statements(text), *body])
+
+
+def wrap(text):
+    """Return an edit that puts a test's body in place of `...` in a compound statement."""
+
+    def make(body):
+        (outer,) = statements(text)
+        outer.body = body
+        return [outer]
+
+    return replace_body(make)
+
+
+def decorate(text):
+    def change(tree, test):
+        test.decorator_list.append(ast.parse(text, mode="eval").body)
+        return True
+
+    return change
+
+
+def add_to_module(text):
+    def change(tree, test):
+        tree.body += statements(text)
+        return True
+
+    return change
+
+
+def remove_an_assertion(tree, test):
+    for node in ast.walk(test):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and any(isinstance(each, ast.Assert) for each in body):
+            at = next(at for at, each in enumerate(body) if isinstance(each, ast.Assert))
+            body[at] = ast.Pass()
+            return True
+    return False
+
+
+def compare_with_itself(test):
+    comparison = isinstance(test, ast.Compare)
+    left = test.left if comparison else test
+    return ast.Compare(left, [ast.Eq()], [copy.deepcopy(left)])
+
+
+def expect_anything(tree, test):
+    raises = [
+        node
+        for node in ast.walk(test)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.raises" and node.args
+    ]
+    for node in raises:
+        node.args[0] = ast.Name("Exception", ast.Load())
+    return raises
+
+
+def raise_by_hand(tree, test):
+    blocks = [node for node in ast.walk(test) if isinstance(node, ast.With)]
+    blocks = [node for node in blocks if "pytest.raises" in ast.unparse(node.items[0])]
+    for node in blocks:
+        node.body = statements("raise KeyError")
+    return blocks
+
+
+def mark(choose):
+    """Return an edit of the first clause of a test's marker."""
+
+    def change(tree, test):
+        for decorator in test.decorator_list:
+            if "mark.clause" in ast.unparse(decorator):
+                decorator.args = choose(decorator.args)
+                return True
+        return False
+
+    return change
+
+
+def another_clause(arguments):
+    clauses = [*requirements.CLAUSES]
+    following = clauses[(clauses.index(arguments[0].value) + 1) % len(clauses)]
+    return [ast.Constant(following), *arguments[1:]]
+
+
+def remove_marker(tree, test):
+    before = test.decorator_list
+    test.decorator_list = [each for each in before if "mark.clause" not in ast.unparse(each)]
+    return len(before) > len(test.decorator_list)
+
+
+def rename(make):
+    def change(tree, test):
+        before, test.name = test.name, make(test.name)
+        return before != test.name
+
+    return change
+
+
+def name_as_its_neighbour(tree, test):
+    others = [node for node in tree.body if isinstance(node, assertions.Function)]
+    names = [node.name for node in others if node.name.startswith("test_") and node is not test]
+    test.name = names[0] if names else test.name
+    return names
+
+
+def copy_under_another_name(tree, test):
+    again = copy.deepcopy(test)
+    again.name = test.name + "_and_so_on"
+    tree.body.append(again)
+    return True
+
+
+def delete(tree, test):
+    tree.body.remove(test)
+    return True
+
+
+def drop_a_case(tree, test):
+    for node in ast.walk(ast.Module(test.decorator_list, [])):
+        if isinstance(node, ast.List) and len(node.elts) > 1:
+            node.elts.pop()
+            return True
+    return False
+
+
+def drop_data(tree, test):
+    for node in tree.body:
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Dict):
+            value.keys.pop()
+            value.values.pop()
+            return True
+        if isinstance(value, ast.List):
+            value.elts.pop()
+            return True
+    return False
+
+
+def blunt_a_helper(tree, test):
+    for node in tree.body:
+        if isinstance(node, assertions.Function) and not node.name.startswith("test_"):
+            node.body = statements("return None")
+            return True
+    return False
+
+
+def drop_the_clock(tree, test):
+    if not set(suites.markers(test)) & set(requirements.TIMED) or len(test.args.args) < 2:
+        return False
+    test.args.args = [each for each in test.args.args if each.arg not in ("clock", "program")]
+    return True
+
+
+def without_timeout(tree, test):
+    calls = [node for node in ast.walk(test) if isinstance(node, ast.Call)]
+    waits = [node for node in calls if ast.unparse(node.func).endswith((".wait", ".join"))]
+    for node in waits:
+        node.args = []
+    return waits and "threading.Thread" in ast.unparse(test)
+
+
+def weaken(test):
+    return ast.Compare(copy.deepcopy(test), [ast.IsNot()], [ast.Constant(None)])
+
+
+PUBLIC = suites.public_names((survey.ROOT / "cache" / "__init__.py").read_text("utf-8"))
+LEFT_OUT = functools.partial(suites.unexcused, excuses=requirements.EXCUSES)
+INNER = functools.partial(suites.inner_imports, public=PUBLIC)
+TRUE = assertions.trivial_assertions
+EMPTY = assertions.toothless
+THREAD = "thread = threading.Thread(target=print)\nthread.start()"
+EDITS = {
+    "an assertion removed": Edit(remove_an_assertion),
+    "a test emptied": Edit(replace_body(lambda body: statements("pass")), EMPTY),
+    "only a docstring left": Edit(replace_body(lambda body: statements("'Said.'")), EMPTY),
+    "only calls left": Edit(replace_body(lambda body: statements("print(1)")), EMPTY),
+    "a test deleted": Edit(delete),
+    "assert True": Edit(replace_asserts(lambda test: ast.Constant(True)), TRUE),
+    "assert x or True": Edit(
+        replace_asserts(lambda test: ast.BoolOp(ast.Or(), [test, ast.Constant(True)])), TRUE
+    ),
+    "assert (x, y)": Edit(
+        replace_asserts(lambda test: ast.Tuple([test, ast.Constant("said")], ast.Load())), TRUE
+    ),
+    "assert x == x": Edit(replace_asserts(compare_with_itself), TRUE),
+    "assert len(x) >= 0": Edit(
+        replace_asserts(lambda test: ast.parse("len(cache) >= 0", mode="eval").body), TRUE
+    ),
+    "assert a method": Edit(
+        replace_asserts(lambda test: ast.parse("cache.exists", mode="eval").body), TRUE
+    ),
+    "an assertion weakened": Edit(replace_asserts(weaken)),
+    "any exception expected": Edit(expect_anything, TRUE),
+    "the exception raised by the test": Edit(raise_by_hand, TRUE),
+    "return first": Edit(put_first("return"), LEFT_OUT),
+    "return where it suits": Edit(put_first("if not cache:\n    return"), LEFT_OUT),
+    "if False": Edit(wrap("if False:\n    ..."), EMPTY),
+    "for no item": Edit(wrap("for _ in ():\n    ..."), EMPTY),
+    "in a function that nothing calls": Edit(wrap("def inner():\n    ..."), EMPTY),
+    "failures swallowed": Edit(wrap("try:\n    ...\nexcept AssertionError:\n    pass"), EMPTY),
+    "failures suppressed": Edit(wrap("with contextlib.suppress(Exception):\n    ..."), EMPTY),
+    "skipped inside": Edit(put_first("pytest.skip('slow')"), LEFT_OUT),
+    "marked as skipped": Edit(decorate("pytest.mark.skip"), LEFT_OUT),
+    "skipped for an unlisted reason": Edit(
+        decorate("pytest.mark.skipif(True, reason='flaky')"), LEFT_OUT
+    ),
+    "marked as failing": Edit(decorate("pytest.mark.xfail(reason='some day')"), LEFT_OUT),
+    "only in the long version": Edit(decorate("pytest.mark.soak"), LEFT_OUT),
+    "a whole file skipped": Edit(
+        add_to_module("pytestmark = pytest.mark.skip(reason='later')"), LEFT_OUT
+    ),
+    "a marker moved": Edit(mark(another_clause)),
+    "a marker of no clause": Edit(
+        mark(lambda arguments: [ast.Constant("R99.1")]),
+        lambda source: [
+            each
+            for each in suites.uncovered([source], requirements.CLAUSES)
+            if each == "R99.1 is no clause"
+        ],
+    ),
+    "a marker added": Edit(mark(lambda arguments: [*arguments, ast.Constant("R10.3")])),
+    "a marker removed": Edit(remove_marker),
+    "time.sleep": Edit(put_first("time.sleep(0.1)"), suites.sleeps),
+    "a sleep in disguise": Edit(put_first("threading.Event().wait(0.1)"), suites.sleeps),
+    "a sleep in a helper": Edit(
+        add_to_module("def pause():\n    idle = Event()\n    idle.wait(1)"), suites.sleeps
+    ),
+    "the real time": Edit(put_first("end = time.monotonic() + 1"), suites.real_time),
+    "no clock": Edit(
+        drop_the_clock, lambda source: suites.without_clock(source, requirements.TIMED)
+    ),
+    "a test hidden from pytest": Edit(rename(lambda name: f"_{name}"), suites.uncollected),
+    "a test made a helper": Edit(
+        rename(lambda name: name.replace("test_", "check_", 1)), suites.uncollected
+    ),
+    "a name that says nothing": Edit(rename(lambda name: "test_1"), suites.misnamed_tests),
+    "a name used twice": Edit(
+        name_as_its_neighbour, lambda source: suites.duplicates({"here": source})
+    ),
+    "a name of another file": Edit(
+        rename(lambda name: "test_none_is_a_value"),
+        lambda source: suites.duplicates(
+            {"here": source, "there": "def test_none_is_a_value(): ..."}
+        ),
+    ),
+    "a body used twice": Edit(
+        copy_under_another_name, lambda source: suites.duplicates({"here": source})
+    ),
+    "a private attribute": Edit(put_first("cache._entries.clear()"), suites.private_names),
+    "a private attribute by name": Edit(
+        put_first("getattr(cache, '_entries')"), suites.private_names
+    ),
+    "a module below the cache": Edit(put_first("from cache.core import inf"), INNER),
+    "a patch of a module": Edit(put_first("monkeypatch.setattr('cache.core.inf', 1)"), INNER),
+    "a thread that nobody joins": Edit(put_first(THREAD), suites.unjoined),
+    "a thread joined for ever": Edit(put_first(THREAD + "\nthread.join()"), suites.unjoined),
+    "no timeout": Edit(without_timeout, suites.unjoined),
+    "a fixture of the kit's replaced": Edit(
+        add_to_module("@pytest.fixture\ndef cache():\n    return {}"), suites.shadowed_fixtures
+    ),
+    "a case less": Edit(drop_a_case),
+    "a datum less": Edit(drop_data),
+    "a helper that does nothing": Edit(blunt_a_helper),
+}
+
+
+def edited(source: str, edit: Edit, start: int) -> str | None:
+    """Return the suite with one test edited, the first from `start` on that the edit fits."""
+    number = sum(map(is_test, ast.parse(source).body))
+    for at in range(start, start + number):
+        tree = ast.parse(source)
+        test = [node for node in tree.body if is_test(node)][at % number]
+        if edit.change(tree, test):
+            return ast.unparse(ast.fix_missing_locations(tree))
+    return None
+
+
+def is_test(node):
+    return isinstance(node, assertions.Function) and node.name.startswith("test_")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", EDITS)
+def test_an_edit_is_noticed_in_every_suite_that_it_fits(kind):
+    edit, fitted = EDITS[kind], 0
+
+    for file, source in FOUND.contractual.items():
+        text = edited(source, edit, start=[*EDITS].index(kind))
+        if text is None:
+            continue
+        fitted += 1
+        recorded, found = inventory.entries(file, source), inventory.entries(file, text)
+        assert inventory.differences([*recorded], [*found]), f"{file} is as recorded"
+        if edit.rule is not None:
+            assert edit.rule(text), f"no rule forbids it in {file}:\n{text}"
+
+    assert fitted > 2
+
+
+MODULES = "metatests/test_modules.py"
+FILES = ["cache", "docs", "metatests", "tests", "conftest.py", "conformance.py", "DESIGN.md"]
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """Return a copy of what the metatests read."""
+    folder = tmp_path_factory.mktemp("edited")
+    for name in [*FILES, "setup.cfg"]:
+        source, leave = survey.ROOT / name, shutil.ignore_patterns("__pycache__")
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=leave)
+        else:
+            shutil.copy(source, folder)
+    return folder
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("docs/contract.md", "", ""),
+        ("docs/contract.md", "- **R10.6**", "- **R10.7** A new clause.\n- **R10.6**"),
+        ("docs/contract.md", "Fractions of a second count.", "Fractions of a second may count."),
+        ("metatests/requirements.py", '"R1.6"', '"R1.9"'),
+        ("conftest.py", "def small_cache(", "def tiny_cache("),
+        ("conftest.py", "    assert len(cache) == stats.size\n", ""),
+        ("tests/test_r01_ttl.py", "assert ", "assert True or "),
+        ("cache/stats.py", '"""The share', '# """The share'),
+        ("cache/errors.py", "", "from .core import DistributedCache\n"),
+    ],
+)
+def test_the_command_fails_after_an_edit_and_not_before(copied, file, old, new):
+    original = (copied / file).read_text("utf-8")
+    assert old in original
+    text = original.replace(old, new, 1)
+    (copied / file).write_text(text, "utf-8")
+    try:
+        run = [sys.executable, "-m", "pytest", "-q", "metatests/test_suites.py", MODULES]
+        done = subprocess.run(run, cwd=copied, capture_output=True, timeout=100)
+    finally:
+        (copied / file).write_text(original, "utf-8")
+
+    assert (done.returncode == 0) is (text == original), done.stdout.decode()
