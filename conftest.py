@@ -147,6 +147,44 @@ def meanwhile() -> Callable[[Callable[[], object]], Any]:
 
 
 @pytest.fixture(scope="session")
+def waits() -> Callable[..., tuple[list[float], float]]:
+    """Return a function that tells how long other threads wait while a call runs.
+
+    `waits(call, *steps)` lets a thread for each step repeat it, and returns the longest that each
+    took, and how long the call took itself, in seconds.
+    """
+
+    def waits(call: Callable[[], object], *steps: Callable[[], object]) -> tuple[Any, float]:
+        done, ready = threading.Event(), threading.Barrier(len(steps) + 1)
+        longest = [0.0] * len(steps)
+
+        def repeat(at: int) -> None:
+            ready.wait(30)
+            last = time.perf_counter()
+            while not done.is_set():
+                steps[at]()
+                now = time.perf_counter()
+                longest[at] = max(longest[at], now - last)
+                last = now
+
+        threads = [threading.Thread(target=repeat, args=(at,)) for at in range(len(steps))]
+        for thread in threads:
+            thread.start()
+        try:
+            ready.wait(30)
+            begin = time.perf_counter()
+            call()
+            took = time.perf_counter() - begin
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join(30)
+        return longest, took
+
+    return waits
+
+
+@pytest.fixture(scope="session")
 def wording(request: pytest.FixtureRequest) -> Callable[[str], str | None]:
     """Return a function that gives back what an error has to say, of caches that aren't ours none.
 

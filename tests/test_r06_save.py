@@ -257,6 +257,20 @@ def test_hits_during_saves_keep_the_order_of_use(make_cache, path, meanwhile):
     assert [row[0] for row in unpickled(path)[1]] == order
 
 
+@pytest.mark.clause("R6.7")
+def test_a_hit_waits_less_for_a_save_than_a_write(make_cache, path, waits):
+    cache = make_cache(200_001)
+    cache.set_many({f"k{number}": number for number in range(200_000)})
+
+    def hits_go_on():
+        (hit, write), took = waits(
+            lambda: cache.save(path), lambda: cache.get("k7"), lambda: cache.set("other", 1)
+        )
+        return hit < max(0.03, write / 2) and write < max(0.03, took / 2)
+
+    assert any(hits_go_on() for _ in range(3))
+
+
 @pytest.mark.clause("R6.8")
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_the_mode_is_0600_whatever_the_umask(cache, path, umask):

@@ -466,6 +466,26 @@ def test_a_bad_trust_is_refused(CacheImpl, trust, error, wording):
         CacheImpl(trust=trust)
 
 
+@pytest.mark.clause("R7.9")
+@pytest.mark.parametrize("verb", ["load", "clear"])
+def test_others_go_on_while_the_content_is_replaced(make_cache, path, waits, verb):
+    cache = make_cache(100_001)
+    large = {f"k{number}": tuple(map(str, range(number, number + 20))) for number in range(100_000)}
+    make_cache().save(path)
+
+    def others_go_on():
+        cache.set_many(large)
+        if verb == "load":
+            cache.save(path)
+        (pause,), took = waits(
+            (lambda: cache.load(path)) if verb == "load" else cache.clear,
+            lambda: cache.set("other", 1),
+        )
+        return pause < max(0.03, took / 3)
+
+    assert any(others_go_on() for _ in range(3))
+
+
 @pytest.mark.clause("R7.9", "R7.1")
 def test_readers_see_the_old_content_or_the_new(make_cache, path, meanwhile):
     cache = make_cache(5000)

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import threading
+import time
 import weakref
 
 import pytest
@@ -96,6 +97,35 @@ def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, cl
         tracemalloc.stop()
 
     assert late - early < 60_000
+
+
+@pytest.mark.clause("R8.3")
+def test_others_go_on_while_much_is_cleaned_up(make_cache, waits, wait_until):
+    cache = make_cache(200_001, cleanup_interval=math.inf)
+
+    def others_go_on():
+        cache.set_many({f"k{number}": number for number in range(200_000)}, ttl=0.001)
+        assert wait_until(lambda: cache.keys("k*") == [])
+        (pause,), took = waits(cache.cleanup, lambda: cache.set("other", 1))
+        return pause < max(0.03, took / 3)
+
+    assert any(others_go_on() for _ in range(3))
+
+
+@pytest.mark.clause("R8.3")
+def test_the_cost_of_a_cleanup_follows_what_has_expired(make_cache, clock):
+    cache = make_cache(100_000)
+    cache.set_many({f"k{number}": number for number in range(99_000)}, ttl=10_000)
+    for number in range(100):
+        cache.set(f"soon{number}", number, ttl=1 + number)
+
+    begin, removed = time.thread_time(), []
+    for _ in range(100):
+        clock.tick(1)
+        removed.append(cache.cleanup())
+
+    # To look at every entry, 100 times, takes most of a second.
+    assert (removed, time.thread_time() - begin < 0.2) == ([1] * 100, True)
 
 
 @pytest.mark.clause("R8.4")
