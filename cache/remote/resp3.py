@@ -1,0 +1,87 @@
+"""Reads what a server says in RESP3, as it comes in: replies, and the pushes between them.
+
+Of its own, and not redis-py's: that one begins a message anew with each part of it that arrives, so
+the news of a million deleted keys would take it minutes, and which of its releases hands pushes to
+whom differs.
+"""
+
+from typing import Any
+
+_MOST_LINE = 65_536  # bytes; what is longer is no line of a server's
+
+
+class ReplyError(Exception):
+    """The server refused a command, or what came is no RESP3."""
+
+
+class Push(list[Any]):
+    """A message that answers no command."""
+
+
+class _Open:
+    """A list that is being read, and how many elements it still lacks."""
+
+    __slots__ = ("items", "missing")
+
+    def __init__(self, items: list[Any], missing: int) -> None:
+        self.items = items
+        self.missing = missing
+
+
+class Reader:
+    """Turns bytes into messages, in time proportional to their number, however they are cut."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._open: list[_Open] = []  # lists within lists
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Return the messages that `data` completes. An error of the server's is a ReplyError.
+
+        Text and numbers are bytes, null is None, a map is the list of its keys and values. Raises
+        ReplyError where there is something else than RESP3.
+        """
+        buffer = self._buffer + data
+        messages: list[Any] = []
+        at = 0
+        while (end := buffer.find(b"\r\n", at)) >= 0:
+            kind, value = buffer[at : at + 1], buffer[at + 1 : end]
+            item: Any = value
+            following = end + 2
+            if kind in b"$=!" and value != b"-1":
+                end = following + int(value)
+                if len(buffer) < end + 2:
+                    break
+                item = buffer[following:end]
+                following = end + 2
+            elif kind in b"*~%>" and value != b"-1":
+                items: list[Any] = Push() if kind == b">" else []
+                missing = int(value) * (2 if kind == b"%" else 1)
+                if missing:
+                    self._open.append(_Open(items, missing))
+                    at = following
+                    continue
+                item = items
+            elif kind not in b"+-:,#(_$=!*~%>":
+                raise ReplyError(f"not RESP3: a message that begins with {kind!r}")
+            if kind == b"_" or (kind in b"$*" and value == b"-1"):
+                item = None
+            elif kind in b"-!":
+                item = ReplyError(bytes(item).decode("utf-8", "replace"))
+            at = following
+            self._complete(item, messages)
+        self._buffer = buffer[at:]
+        if len(self._buffer) > _MOST_LINE and b"\r\n" not in self._buffer[:_MOST_LINE]:
+            raise ReplyError("not RESP3: a line without an end")
+        return messages
+
+    def _complete(self, item: Any, messages: list[Any]) -> None:
+        """Put a finished item where it belongs, and the lists that it finishes."""
+        while self._open:
+            innermost = self._open[-1]
+            innermost.items.append(item)
+            innermost.missing -= 1
+            if innermost.missing:
+                return
+            item = self._open.pop().items
+        messages.append(item)

@@ -1,0 +1,319 @@
+"""Hears from the server which keys were written: CLIENT TRACKING, over a connection of its own.
+
+One daemon thread reads it. RESP3 (Redis 6.2 and newer, Valkey), in broadcasting mode: the server
+keeps no list of what this process has read, and tells of each write to a key of the namespace,
+whoever wrote. So NOLOOP has no use: writes come over other connections, which the server takes for
+other clients, and the process notes its own writes itself, before their callers go on.
+"""
+
+import contextlib
+import logging
+import os
+import random
+import selectors
+import socket
+import ssl
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from .remote.resp3 import Push, Reader, ReplyError
+
+logger = logging.getLogger("cache")
+
+Dial = Callable[[], socket.socket]
+
+_TICK = 0.5  # seconds after which the thread looks up, at the latest
+_CHUNK = 262_144  # bytes
+_PATIENCE = 0.5  # seconds to wait for the reply to CLIENT TRACKING
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two attempts to connect
+
+
+class Sink(Protocol):
+    """Whom a `Tracking` tells."""
+
+    def reset(self) -> None:
+        """Let go of everything: writes went unnoticed, or all keys were removed."""
+
+    def trust(self, until: float) -> None:
+        """Take what is there for true until the monotonic clock says `until`, at the longest."""
+
+    def distrust(self) -> None:
+        """Trust nothing from now on."""
+
+    def invalidate(self, keys: Sequence[str]) -> None:
+        """Let go of keys that somebody wrote."""
+
+
+class _Line:
+    """A connection to one server that tells of writes."""
+
+    def __init__(self, connection: socket.socket, prefix: bytes, heartbeat: float) -> None:
+        """Have the server begin to tell. Raises OSError or ReplyError where it does not."""
+        self.socket = connection
+        self._reader = Reader()
+        self._heartbeat = heartbeat
+        self.asked: float | None = None  # when the PING was sent whose answer is missing
+        self.due = self.until = 0.0
+        self.lag = 0.0  # seconds that the last answer took
+        began = time.monotonic()
+        connection.settimeout(_PATIENCE)
+        connection.sendall(_command(b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", prefix))
+        while not (replies := self._reader.feed(self._received())):
+            pass
+        if isinstance(replies[0], ReplyError):
+            raise replies[0]
+        connection.setblocking(False)
+        self._answered(began)
+
+    def _received(self) -> bytes:
+        data = self.socket.recv(_CHUNK)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        return data
+
+    def _answered(self, asked: float) -> None:
+        """Note that the server answered: all that it wrote before `asked` has been told."""
+        self.asked = None
+        self.lag = time.monotonic() - asked
+        self.until = asked + self._heartbeat
+        self.due = asked + self._heartbeat / 3
+
+    def pushes(self) -> Iterator[Push]:
+        """Give what the server told since, as far as it is here. Raises OSError or ReplyError."""
+        try:
+            data = self._received()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        for message in self._reader.feed(data):
+            if isinstance(message, Push):
+                yield message
+            elif isinstance(message, ReplyError):
+                raise message
+            elif self.asked is not None:
+                self._answered(self.asked)
+
+    def beat(self) -> None:
+        """Send a PING when one is due. Raises OSError where the last one got no answer."""
+        now = time.monotonic()
+        if self.asked is not None:
+            if now - self.asked > self._heartbeat:
+                raise TimeoutError(f"the server was silent for {self._heartbeat} s")
+        elif now >= self.due:
+            self.asked = now
+            self.socket.send(_command(b"PING"))
+
+
+class Tracking:
+    """Follows the writes to the keys that begin with `prefix`, and tells `sink`, held weakly.
+
+    `servers` gives how to connect to each server there is now, by its name: one, or the primaries
+    of a cluster. A connection comes ready to use: HELLO 3 has been said. `key_of` turns a name on
+    the server into a key, or raises UnicodeDecodeError for one that is none of ours.
+
+    The sink is trusted with what it holds as long as every server has answered a PING sent within
+    the last `heartbeat` seconds. A connection that is cut, or silent for that long, is made anew,
+    and then the sink begins empty.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        servers: Callable[[], Mapping[Any, Dial]],
+        prefix: bytes,
+        key_of: Callable[[bytes], str],
+        heartbeat: float = 1.0,
+    ) -> None:
+        self._servers = servers
+        self._prefix = prefix
+        self._key_of = key_of
+        self._heartbeat = heartbeat
+        self._closed = False
+        self._begin()
+        self._sink = weakref.ref(sink, self._end)
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._ended = threading.Lock()  # released when the thread is to end
+        self._ended.acquire()
+        self._started = False  # guarded by _lock
+        self._anew = False  # guarded by _lock; the connections are not to be trusted any more
+        # The rest is the thread's own.
+        self._selector: selectors.BaseSelector | None = None
+        self._lines: dict[Any, _Line] = {}
+        self._complete = False  # all servers are followed, and the sink trusts what it has
+        self._failures = 0  # in a row
+        self._retry_at = 0.0
+        self._said = ""
+
+    # -- from any thread -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread, if it does not run yet."""
+        if self._started:
+            return
+        with self._lock:
+            if self._started or self._closed:
+                return
+            self._started = True
+        thread = threading.Thread(target=self._run, name="cache-tracking", daemon=True)
+        with contextlib.suppress(RuntimeError):  # the interpreter, on its way out, starts none
+            if not sys.is_finalizing():
+                thread.start()
+
+    def restart(self) -> None:
+        """Have all connections made anew: the server may be another one now."""
+        sink = self._sink()
+        with self._lock:
+            self._anew = True
+            if sink is not None:
+                sink.distrust()
+
+    def close(self) -> None:
+        """End the thread and its connections, soon and for good; twice is fine."""
+        self._closed = True
+        self._end()
+        self.restart()
+
+    def _end(self, _: object = None) -> None:
+        # A bare lock: this runs as a weakref callback too, in any thread at any allocation.
+        with contextlib.suppress(RuntimeError):
+            self._ended.release()
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether all servers are followed now."""
+        return self._complete
+
+    @property
+    def lag(self) -> float | None:
+        """Return the seconds that the slowest server took to answer last; None where one is not."""
+        lines = list(self._lines.values())
+        return max(line.lag for line in lines) if self._complete and lines else None
+
+    def after_fork_in_child(self) -> None:  # pragma: no cover - in children
+        """Begin anew: thread and connections are the parent's, which this must not disturb."""
+        for line in self._lines.values():
+            with contextlib.suppress(OSError):
+                os.close(line.socket.detach())
+        if self._selector is not None:
+            self._selector.close()
+        self._begin()
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        selector = self._selector = selectors.DefaultSelector()
+        try:
+            while not self._ended.acquire(blocking=False):
+                ready = [key.data for key, _ in selector.select(self._tick())]
+                sink = self._sink()
+                if sink is None:
+                    return
+                try:
+                    self._step(sink, selector, ready)
+                except Exception:
+                    sink.distrust()
+                    self._drop_all(selector)
+                    self._failed("tracking failed; it begins anew", exception=True)
+                del sink  # or this thread would keep it alive while it waits
+        finally:
+            self._drop_all(selector)
+            selector.close()
+            self._complete = False
+
+    def _tick(self) -> float:
+        """Return how long to wait at most for something to come in."""
+        if not self._complete:
+            return min(max(self._retry_at - time.monotonic(), 0.001), _TICK)
+        return min(self._heartbeat / 6, _TICK)
+
+    def _step(self, sink: Sink, selector: selectors.BaseSelector, ready: list[Any]) -> None:
+        """Do what there is to do: hear, look who is there, ask, connect, and trust or not."""
+        servers = self._servers()
+        with self._lock:
+            anew, self._anew = self._anew, False
+        if anew:
+            self._drop_all(selector)
+        for name in [name for name in self._lines if name not in servers]:
+            self._drop(selector, name)
+        for name, line in list(self._lines.items()):
+            try:
+                if name in ready:
+                    for push in line.pushes():
+                        self._tell(sink, push)
+                line.beat()
+            except (OSError, ReplyError) as error:
+                sink.distrust()
+                self._drop(selector, name)
+                logger.debug("tracking was cut: %s", error)
+        if len(self._lines) < len(servers):
+            self._complete = False
+            sink.distrust()
+            if time.monotonic() < self._retry_at:
+                return
+            for name, dial in servers.items():
+                if name not in self._lines and not self._connect(selector, name, dial):
+                    return
+        if not self._complete:
+            sink.reset()
+            self._complete = True
+            self._failures, self._said = 0, ""
+        with self._lock:
+            if not self._anew:
+                sink.trust(min(line.until for line in self._lines.values()))
+
+    def _tell(self, sink: Sink, push: Push) -> None:
+        if push[:1] != [b"invalidate"]:
+            return
+        names = push[1]
+        if names is None:
+            sink.reset()
+            return
+        keys = []
+        for name in names:
+            with contextlib.suppress(UnicodeDecodeError):
+                keys.append(self._key_of(name))
+        sink.invalidate(keys)
+
+    def _connect(self, selector: selectors.BaseSelector, name: Any, dial: Dial) -> bool:
+        connection = None
+        try:
+            connection = dial()
+            line = _Line(connection, self._prefix, self._heartbeat)
+            selector.register(connection, selectors.EVENT_READ, name)
+        except Exception as error:  # redis-py's, among others
+            if connection is not None:
+                connection.close()
+            self._failed(f"no near cache, as writes cannot be followed: {error}")
+            return False
+        self._lines[name] = line
+        return True
+
+    def _failed(self, said: str, exception: bool = False) -> None:
+        """Wait before the next attempt, longer each time; say why, once for each reason."""
+        pause = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), _LONGEST_PAUSE)
+        self._failures += 1
+        self._retry_at = time.monotonic() + pause * random.uniform(0.5, 1.0)
+        self._complete = False
+        if said != self._said:
+            self._said = said
+            logger.warning(said, exc_info=exception)
+
+    def _drop(self, selector: selectors.BaseSelector, name: Any) -> None:
+        self._complete = False
+        line = self._lines.pop(name)
+        with contextlib.suppress(KeyError, ValueError):
+            selector.unregister(line.socket)
+        line.socket.close()
+
+    def _drop_all(self, selector: selectors.BaseSelector) -> None:
+        for name in list(self._lines):
+            self._drop(selector, name)
+
+
+def _command(*words: bytes) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
