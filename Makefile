@@ -33,7 +33,7 @@ $(READY): setup.cfg pyproject.toml $(if $(FRESH),,stale)
 demo: $(READY)  ## serve documentation from the cache, kill the server, restart it warm
 	@$(RUN) -m examples.docs_service
 
-test: $(READY)  ## run all suites in their quick version, and the quick metatestss
+test: $(READY)  ## run all suites in their quick versions, and the quick metatests
 	$(RUN) -m pytest
 
 test-all:  ## run them on every CPython from 3.11 up that is found

@@ -17,6 +17,7 @@ import pytest
 
 OURS = "cache:DistributedCache"
 CONTRACT = pathlib.Path(__file__).parent / "docs" / "contract.md"
+SUITES = pathlib.Path(__file__).parent / "tests"
 UNMARKED, OTHERS, EXCEPTED = "about no clause", "about other clauses", "excepted"
 
 
@@ -68,6 +69,14 @@ class Kit:
             f"DistributedCache = operator.attrgetter({attribute!r})"
             f"(importlib.import_module({module!r}))\n"
         )
+
+    def pytest_ignore_collect(self, collection_path: pathlib.Path) -> bool | None:
+        """Leave the suites that are about us alone where another cache is judged."""
+        inside = collection_path.is_relative_to(SUITES) and collection_path != SUITES
+        about_any = re.match(r"test_r\d\d_|process$", collection_path.name) or (
+            collection_path.parent.name == "process"
+        )
+        return True if self.foreign and inside and not about_any else None
 
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
