@@ -4,7 +4,9 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+_PATIENCE = 10.0  # seconds
 
 
 class Proxy:
@@ -13,37 +15,40 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.target = target
         self.delay = 0.0  # seconds that each piece is held back, in either direction
-        self.accepting = True
         self._flowing = threading.Event()
         self._flowing.set()
+        self._closing = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._run(self._accept)
 
     @property
     def connections(self) -> int:
         """Return how many connections were ever made."""
         return len(self._pairs)
 
+    def _run(self, work: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self._threads[-1].start()
+
     def _accept(self) -> None:
         while True:
+            client, _ = self._listener.accept()
+            if self._closing:
+                client.close()
+                return
             try:
-                client, _ = self._listener.accept()
-                if not self.accepting:
-                    client.close()
-                    continue
                 server = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
-                if self._listener.fileno() < 0:
-                    return
                 client.close()
                 continue
             for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._pairs.append((client, server))
             for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                self._run(self._pass_on, source, sink)
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -76,12 +81,18 @@ class Proxy:
                 client.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """End it."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        """End it: no thread and no socket stays."""
+        self._closing = True
+        socket.create_connection(("127.0.0.1", self.port)).close()  # wakes who accepts
+        self._threads[0].join(_PATIENCE)
         self._listener.close()
         self.resume()
         self.cut()
+        for thread in self._threads:
+            thread.join(_PATIENCE)
+        for pair in self._pairs:
+            for one in pair:
+                one.close()
 
 
 @contextlib.contextmanager
