@@ -2,74 +2,14 @@
 
 import gc
 import logging
-import os
-import threading
-import time
+import multiprocessing
 import weakref
 
 import pytest
-import redis
 
-from cache.remote.dial import servers
-from cache.tracking import Tracking
+from tests.listening import HEARTBEAT, Tracked, listeners
 from tests.proxy import proxied
-from tests.servers import eventually
-
-HEARTBEAT = 0.3
-
-
-class Sink:
-    """Writes down what it is told."""
-
-    def __init__(self):
-        self.told = []
-        self.until = 0.0
-
-    def reset(self):
-        assert not self.trusted()
-        self.told.append("reset")
-
-    def trust(self, until):
-        self.until = until
-
-    def distrust(self):
-        self.until = 0.0
-
-    def invalidate(self, keys):
-        self.told.append(sorted(keys))
-
-    def trusted(self):
-        return self.until > time.monotonic()
-
-
-class Tracked:
-    """A sink, the tracking that feeds it, and a client to write with past both."""
-
-    def __init__(self, port, sink=None, prefix=b"ns:", **options):
-        self.sink = sink or Sink()
-        self.client = redis.Redis(port=port, **options)
-        self.tracking = Tracking(
-            self.sink,
-            lambda: servers(self.client),
-            prefix,
-            lambda name: name[len(prefix) :].decode(),
-            HEARTBEAT,
-        )
-
-    def told(self):
-        """Return what is told next, once."""
-        eventually(lambda: self.sink.told)
-        return self.sink.told.pop(0)
-
-    def begin(self):
-        self.tracking.start()
-        eventually(self.sink.trusted)
-        assert self.told() == "reset"
-        return self
-
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "cache-tracking"]
+from tests.servers import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -82,8 +22,8 @@ def follow():
 
     yield follow
     for tracked in made:
-        tracked.tracking.close()
-    eventually(lambda: not threads(), 2)
+        tracked.close()
+    eventually(lambda: not listeners(), 2)
 
 
 @pytest.fixture
@@ -188,13 +128,11 @@ def test_an_idle_connection_stays_trusted(tracked):
     assert 0 < tracked.tracking.lag < HEARTBEAT
 
 
-def test_trust_ends_with_the_heartbeat_when_the_server_is_silent(own_server, follow):
+def test_trust_ends_with_the_heartbeat_when_the_server_is_silent(own_server, follow, waits):
     tracked = follow(own_server.port).begin()
 
     own_server.freeze()
-    frozen = time.monotonic()
-    eventually(lambda: not tracked.sink.trusted())
-    lasted = time.monotonic() - frozen
+    _, lasted = waits(lambda: eventually(lambda: not tracked.sink.trusted()))
     eventually(lambda: not tracked.tracking.connected)
     own_server.thaw()
 
@@ -277,7 +215,7 @@ def test_a_slow_connection_is_trusted_for_less(server, writer, follow):
         proxy.delay = 0.05
 
         eventually(lambda: (tracked.tracking.lag or 0) >= 0.1)
-        most = max(tracked.sink.until - time.monotonic() for _ in range(100_000))
+        most = max(tracked.sink.left() for _ in range(100_000))
 
         assert 0 < most <= HEARTBEAT - 0.1
 
@@ -298,7 +236,8 @@ def test_a_server_that_refuses_is_never_trusted_and_said_once(server, writer, fo
         tracked = follow(proxy.port, username="blind", password="pw")
         tracked.tracking.start()
         eventually(lambda: proxy.connections >= 3)
-        tracked.tracking.close()
+        tracked.close()
+        eventually(lambda: not listeners())
     writer.execute_command("ACL", "DELUSER", "blind")
 
     assert not tracked.sink.trusted()
@@ -321,7 +260,7 @@ def test_one_thread_however_often_it_is_started(tracked):
     for _ in range(3):
         tracked.tracking.start()
 
-    assert len(threads()) == 1
+    assert len(listeners()) == 1
 
 
 def test_the_thread_ends_with_its_sink(server, follow):
@@ -332,7 +271,7 @@ def test_the_thread_ends_with_its_sink(server, follow):
     gc.collect()
 
     assert gone() is None
-    eventually(lambda: not threads(), 2)
+    eventually(lambda: not listeners(), 2)
 
 
 def test_close_ends_thread_and_connection(server, writer, follow):
@@ -344,34 +283,34 @@ def test_close_ends_thread_and_connection(server, writer, follow):
     tracked.tracking.close()
 
     assert not tracked.sink.trusted()
-    eventually(lambda: not threads(), 2)
+    eventually(lambda: not listeners(), 2)
     eventually(lambda: len(writer.client_list()) == connections)
     tracked.tracking.start()
-    assert not threads()
+    assert not listeners()
 
 
 def test_a_forked_child_follows_by_itself_and_leaves_its_parents_connection_alone(tracked, writer):
-    receive, send = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            tracked.sink.distrust()
-            tracked.tracking.after_fork_in_child()
-            tracked.tracking.start()
-            eventually(tracked.sink.trusted)
-            os.write(send, b"r")
-            eventually(lambda: ["k"] in tracked.sink.told)
-            os.write(send, b"k")
-        finally:
-            os._exit(0)
+    ours, childs = multiprocessing.Pipe()
 
-    try:
-        assert os.read(receive, 1) == b"r"
+    def follow_too():
+        tracked.sink.distrust()
+        tracked.tracking.after_fork_in_child()
+        tracked.begin()
+        childs.send("ready")
+        childs.send(tracked.told())
+
+    child = multiprocessing.get_context("fork").Process(target=follow_too)
+    child.start()
+    with ours, childs:
+        assert ours.poll(PATIENCE)
+        assert ours.recv() == "ready"
         writer.set("ns:k", 1)
         assert tracked.told() == ["k"]
-        assert os.read(receive, 1) == b"k"
-    finally:
-        os.waitpid(child, 0)
+        assert ours.poll(PATIENCE)
+        assert ours.recv() == ["k"]
+    child.join(PATIENCE)
+
+    assert child.exitcode == 0
     assert tracked.sink.told == []
     assert tracked.tracking.connected
     writer.set("ns:l", 1)
