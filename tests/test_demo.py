@@ -11,7 +11,8 @@ ROW = re.compile(r"^(\w+) +[\d,]+ +[\d.]+ +[\d.]+ +([\d,]+) +([\d,]+) +([\d,]+)$
 
 @pytest.mark.timeout(120)
 def test_the_demo_serves_every_page_and_restarts_warm():
-    run = [sys.executable, "-m", "examples.docs_service", "--requests", "150"]
+    options = ["--requests", "150", "--max-size", "150"]
+    run = [sys.executable, "-m", "examples.docs_service", *options]
 
     done = subprocess.run(run, capture_output=True, text=True, timeout=100)
 

@@ -141,21 +141,24 @@ def main() -> int:
     """Run the three rounds; return 0 where every page came."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=2000, help="at least 2")
-    parser.add_argument("--max-size", type=int, default=270, help="pages that the cache holds")
+    parser.add_argument(
+        "--max-size", type=int, help="pages that the cache holds; some fewer than there are"
+    )
     options = parser.parse_args()
     modules = references(options.requests)
+    max_size = options.max_size or max(round(len(set(modules)) * 0.97), 1)
     print(f"{len(modules):,} references to {len(set(modules)):,} modules, {THREADS} threads")
     lines: list[str] = []
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         snapshot = pathlib.Path(folder, "pages.snapshot")
-        service = Service(snapshot, options.max_size)
+        service = Service(snapshot, max_size)
         try:
             for label in ("cold", "warm", "restarted"):
                 if label == "restarted":
                     service.wait_for_a_snapshot()
                     service.kill()
-                    service = Service(snapshot, options.max_size)
+                    service = Service(snapshot, max_size)
                     print(f"killed with SIGKILL, restarted with {service.stats()['size']} pages")
                 before = service.stats()
                 took = ask(service.port, modules, label)
