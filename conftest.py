@@ -155,14 +155,14 @@ def waits() -> Callable[..., tuple[list[float], float]]:
     """
 
     def waits(call: Callable[[], object], *steps: Callable[[], object]) -> tuple[Any, float]:
-        done, ready = threading.Event(), threading.Barrier(len(steps) + 1)
+        done, running = threading.Event(), [threading.Event() for _ in steps]
         longest = [0.0] * len(steps)
 
         def repeat(at: int) -> None:
-            ready.wait(30)
             last = time.perf_counter()
             while not done.is_set():
                 steps[at]()
+                running[at].set()
                 now = time.perf_counter()
                 longest[at] = max(longest[at], now - last)
                 last = now
@@ -171,7 +171,8 @@ def waits() -> Callable[..., tuple[list[float], float]]:
         for thread in threads:
             thread.start()
         try:
-            ready.wait(30)
+            # A call that lets no other thread run would be over before they had begun.
+            assert all(event.wait(30) for event in running)
             begin = time.perf_counter()
             call()
             took = time.perf_counter() - begin
