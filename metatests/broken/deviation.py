@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Edit:
     """One piece of code that another takes the place of.
 
-    `place` is a module of `cache/`, or a class or function in it: "core", "core.DistributedCache.get".
-    `old` has to be there exactly once, as `ast.unparse` writes it: without comments, a statement to
-    a line, whatever the file's own layout.
+    `place` is a module of `cache/`, or a class or function in it: "core", "core.Cache.get". `old`
+    has to be there exactly once, as `ast.unparse` writes it: without comments, a statement to a
+    line, whatever the file's own layout.
     """
 
     place: str

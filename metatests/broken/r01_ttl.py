@@ -145,7 +145,8 @@ DEVIATIONS = [
             f"{CACHE}.set_many",
             "for key, value in pairs:",
             "for key, value in pairs:"
-            "\n            self._store_locked(key, value, inf, gone)\n        life = self._life(ttl)"
+            "\n            self._store_locked(key, value, inf, gone)"
+            "\n        life = self._life(ttl)"
             "\n        for key, value in pairs:",
         ),
         (f"{CACHE}.set_many", "life = self._life(ttl)\n    pairs", "pairs"),

@@ -162,7 +162,7 @@ DEVIATIONS = [
         (
             f"{CACHE}.set",
             "if len(entries) < self._max_size:\n",
-            "if len(entries) < self._max_size > 1 or self._max_size == 1 and self._evictions == 0:\n",
+            "if len(entries) < self._max_size > 1 or self._max_size == 1 > self._evictions:\n",
         ),
         (
             f"{CACHE}.set",
