@@ -1,10 +1,12 @@
 """R6: snapshots that are whole, plain and of one moment."""
 
 import errno
+import gc
 import os
 import pickle
 import stat
 import threading
+import tracemalloc
 from itertools import count
 
 import pytest
@@ -25,8 +27,31 @@ def unpickled(path):
         header = pickle.load(file)
         rows = []
         while len(rows) < header["entries"]:
-            rows += pickle.load(file)
+            part = error_of(lambda: rows.extend(pickle.load(file)))
+            assert part is None, f"{part!r} after {len(rows)} of {header['entries']} entries"
     return header, rows
+
+
+def error_of(call, *args):
+    """Return what a call raises, or None."""
+    try:
+        call(*args)
+    except Exception as error:
+        return error
+    return None
+
+
+class Growing:
+    """A trusted value that puts another into the dict it is in while that is pickled."""
+
+    def __init__(self, times):
+        self.times, self.inside = times, {}
+
+    def __reduce__(self):
+        if self.times:
+            self.times -= 1
+            self.inside[len(self.inside)] = None
+        return str, ("grown",)
 
 
 class Waiting:
@@ -97,6 +122,19 @@ def test_expired_entries_are_left_out(cache, clock, path):
     cache.save(path)
 
     assert unpickled(path)[1] == [("b", 2, clock.wall() + 1)]
+
+
+@pytest.mark.clause("R6.2")
+def test_each_entry_carries_its_own_expiry(cache, clock, path):
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+    cache.set("d", 4, ttl=60)
+    cache.set("e", 5, ttl=0.5)
+
+    cache.save(path)
+
+    ends = {key: end for key, _, end in unpickled(path)[1]}
+    begin = clock.wall()
+    assert ends == {"a": None, "b": None, "c": None, "d": begin + 60, "e": begin + 0.5}
 
 
 @pytest.mark.clause("R6.3")
@@ -207,21 +245,32 @@ def test_a_failing_step_leaves_the_old_file_and_no_litter(cache, path, monkeypat
 @pytest.mark.clause("R6.6", "R6.7")
 def test_a_snapshot_is_the_moment_it_began_and_others_go_on(CacheImpl, path):
     value = Waiting()
-    cache = CacheImpl(trust=[Waiting])
-    cache.set_many({"a": 1, "b": 1, "w": value})
+    cache = CacheImpl(5000, trust=[Waiting])
+    # More than go into one list of the file.
+    keys = [f"k{number}" for number in range(3000)]
+    cache.set_many({"w": value, **dict.fromkeys(keys, 1)})
+    seen = []
+
+    def change():
+        cache.set_many({**dict.fromkeys(keys, 2), "new": 2})
+        cache.delete("k2999")
+        seen.append(cache.get("k0"))
+
     saver = threading.Thread(target=cache.save, args=(path,))
+    changer = threading.Thread(target=change)
     saver.start()
-    assert value.reached.wait(JOIN)
+    reached = value.reached.wait(JOIN)
 
     # While it is being written: nothing waits, and nothing shows.
-    cache.set_many({"a": 2, "b": 2, "c": 2})
-    cache.delete("a")
-    seen = cache.get("b")
+    changer.start()
+    changer.join(5)
+    went_on = not changer.is_alive()
     value.go.set()
+    changer.join(JOIN)
     saver.join(JOIN)
 
-    assert seen == 2
-    assert [row[:2] for row in unpickled(path)[1]][:2] == [("a", 1), ("b", 1)]
+    assert (reached, went_on, seen) == (True, True, [2])
+    assert [row[:2] for row in unpickled(path)[1]][1:] == [(key, 1) for key in keys]
     cache.close()
 
 
@@ -258,6 +307,32 @@ def test_hits_during_saves_keep_the_order_of_use(make_cache, path, meanwhile):
 
 
 @pytest.mark.clause("R6.7")
+def test_a_hit_in_the_middle_of_a_save_neither_waits_nor_is_forgotten(cache, path):
+    order = [f"k{number}" for number in range(20)]
+    cache.set_many(dict.fromkeys(order))
+    waited = []
+
+    def hit_in_another_thread(phase, info):
+        if phase == "start" and len(waited) < 10:
+            order.append(order.pop(0))
+            thread = threading.Thread(target=cache.get, args=(order[-1],))
+            thread.start()
+            thread.join(5)
+            waited.append(thread.is_alive())
+
+    # A garbage collection is what happens in the middle of anything.
+    gc.callbacks.append(hit_in_another_thread)
+    try:
+        cache.save(path)
+    finally:
+        gc.callbacks.remove(hit_in_another_thread)
+    cache.save(path)
+
+    assert not any(waited)
+    assert [row[0] for row in unpickled(path)[1]] == order
+
+
+@pytest.mark.clause("R6.7")
 def test_a_hit_waits_less_for_a_save_than_a_write(make_cache, path, waits):
     cache = make_cache(200_001)
     cache.set_many({f"k{number}": number for number in range(200_000)})
@@ -269,6 +344,22 @@ def test_a_hit_waits_less_for_a_save_than_a_write(make_cache, path, waits):
         return hit < max(0.03, write / 2) and write < max(0.03, took / 2)
 
     assert any(hits_go_on() for _ in range(3))
+
+
+@pytest.mark.clause("R6.7")
+@pytest.mark.parametrize("size", [20_000, 2_000_000])
+def test_no_second_copy_of_all_values_is_made(cache, path, size):
+    values = 10_000_000 // size
+    cache.set_many({f"k{number}": bytes(size) for number in range(values)})
+
+    tracemalloc.start()
+    try:
+        cache.save(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 6_000_000
 
 
 @pytest.mark.clause("R6.8")
@@ -331,6 +422,25 @@ def test_a_value_that_changes_meanwhile_is_saved_whole_or_fails_by_key(cache, pa
                 failures.append(str(error))
 
     assert all("changing" in failure for failure in failures)
+
+
+@pytest.mark.clause("R6.10")
+@pytest.mark.parametrize("times", [1, 10**6], ids=["once", "always"])
+def test_a_value_that_changes_under_the_pickler_is_saved_whole_or_fails_by_key(
+    make_cache, path, times
+):
+    cache = make_cache(trust=[Growing])
+    growing = Growing(times)
+    growing.inside.update(grown=growing, more=1)
+    cache.set("changing", growing.inside)
+
+    error = error_of(cache.save, path)
+
+    if error is None:
+        ((_, saved, _),) = unpickled(path)[1]
+        assert (type(saved), saved and saved["grown"]) == (dict, "grown")
+    else:
+        assert (type(error), "changing" in str(error)) == (SnapshotError, True)
 
 
 @pytest.mark.clause("R6.5")
