@@ -64,6 +64,15 @@ def some_function():
     raise AssertionError("called")
 
 
+def error_of(call, *args):
+    """Return what a call raises, or None."""
+    try:
+        call(*args)
+    except Exception as error:
+        return error
+    return None
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "snapshot"
@@ -73,7 +82,7 @@ def path(tmp_path):
 def forge(cache, path, seal):
     """Return a function that puts any pickle in the place of the rows, with a right digest."""
 
-    def forge(rows):
+    def forge(rows, cache=cache):
         cache.set("k", "v")
         cache.save(path)
         with open(path, "rb") as file:
@@ -169,6 +178,19 @@ def test_a_larger_snapshot_keeps_the_most_recent(make_cache, path, ttl):
     assert small.stats().evictions == 0
 
 
+@pytest.mark.clause("R7.2", "R7.4")
+def test_what_expired_takes_no_place_of_what_lives(make_cache, clock, path):
+    cache, small = make_cache(), make_cache(3)
+    cache.set_many({"a": 1, "b": 2, "c": 3, "d": 4})
+    cache.set_many({"e": 5, "f": 6}, ttl=1)
+    cache.save(path)
+
+    clock.tick(1)
+    small.load(path)
+
+    assert sorted(small.keys()) == ["b", "c", "d"]
+
+
 @pytest.mark.clause("R7.5")
 def test_a_missing_file_is_file_not_found(cache, path):
     with pytest.raises(FileNotFoundError):
@@ -232,10 +254,10 @@ def test_a_newer_version_is_said_to_be_one(cache, path, seal, newer):
 @pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
 def test_plain_data_comes_back(cache, path, value):
     cache.set("k", value)
-    cache.save(path)
 
-    cache.load(path)
+    errors = error_of(cache.save, path), error_of(cache.load, path)
 
+    assert errors == (None, None)
     assert cache.get("k") == value
     assert type(cache.get("k")) is type(value)
 
@@ -359,6 +381,29 @@ def test_no_name_outside_plain_data_is_resolved(cache, path, forge, attack, word
 
 
 @pytest.mark.clause("R7.6")
+@pytest.mark.parametrize(
+    ("trust", "name"),
+    [
+        (__name__, "SnapshotError"),  # imported
+        (__name__, "some_function"),
+        (__name__, "Trusted.Nested"),
+        (__name__[:-1], "Trusted"),
+        (Slotted, "Trusted"),
+        (Trusted, "Trusted.Nested"),
+    ],
+)
+def test_trust_is_in_nothing_beside_what_it_names(make_cache, path, forge, trust, name, wording):
+    cache = make_cache(trust=[trust])
+    named = b"".join(b"\x8c%c%s" % (len(text), text.encode()) for text in (__name__, name))
+    forge(b"\x80\x04]((\x8c\x01k%s\x93)RNte." % named, cache)
+
+    with pytest.raises(SnapshotError, match=wording("neither plain data nor trusted")):
+        cache.load(path)
+
+    assert cache.keys() == ["old"]
+
+
+@pytest.mark.clause("R7.6")
 def test_no_state_is_set_on_a_class(cache, path, forge, wording):
     state = b"(N}X\x09\x00\x00\x00numeratorK\x05st"
     forge(b"\x80\x04]((X\x01\x00\x00\x00kcfractions\nFraction\n%sbNte." % state)
@@ -413,6 +458,26 @@ def test_nothing_is_unpickled_before_the_digest_is_right(make_cache, path):
     assert (loaded - made, Telling.made - loaded) == (1, 0)
 
 
+@pytest.mark.clause("R7.7")
+def test_a_change_anywhere_in_a_large_file_is_noticed(cache, path):
+    cache.set_many({f"k{number}": bytes(100_000) for number in range(40)})
+    cache.save(path)
+    cache.clear()
+    size = path.stat().st_size
+
+    for at in range(50_000, size, 100_000):
+        with open(path, "r+b", buffering=0) as file:
+            file.seek(at)
+            file.write(b"\1")
+            changed = error_of(cache.load, path)
+            file.seek(at)
+            file.write(b"\0")
+        assert type(changed) is SnapshotError, at
+    unchanged = error_of(cache.load, path)
+
+    assert (unchanged, len(cache)) == (None, 40)
+
+
 @pytest.mark.clause("R7.8")
 def test_the_same_secret_opens(make_cache, path):
     writer, reader = make_cache(secret=b"s" * 100), make_cache(secret=b"s" * 100)
@@ -449,6 +514,20 @@ def test_no_other_secret_opens(make_cache, path, written, read, wording):
 
 
 @pytest.mark.clause("R7.8")
+@pytest.mark.parametrize("secret", [None, b"b"])
+def test_a_file_of_another_secret_is_refused_unread(make_cache, path, secret):
+    writer, reader = (make_cache(trust=[Telling], secret=each) for each in (b"a", secret))
+    writer.set("k", Telling())
+    writer.save(path)
+    made = Telling.made
+
+    with pytest.raises(SnapshotError):
+        reader.load(path)
+
+    assert Telling.made == made
+
+
+@pytest.mark.clause("R7.8")
 @pytest.mark.parametrize(
     ("secret", "error"), [("text", TypeError), (1, TypeError), (b"", ValueError)]
 )
@@ -470,11 +549,10 @@ def test_a_bad_trust_is_refused(CacheImpl, trust, error, wording):
 @pytest.mark.parametrize("verb", ["load", "clear"])
 def test_others_go_on_while_the_content_is_replaced(make_cache, path, waits, verb):
     cache = make_cache(100_001)
-    large = {f"k{number}": tuple(map(str, range(number, number + 20))) for number in range(100_000)}
     make_cache().save(path)
 
     def others_go_on():
-        cache.set_many(large)
+        cache.set_many({f"k{at}": tuple(map(str, range(at, at + 20))) for at in range(100_000)})
         if verb == "load":
             cache.save(path)
         (pause,), took = waits(
@@ -525,8 +603,9 @@ def test_the_name_that_python_3_13_gives_to_paths_is_read(cache, path, forge):
         b"X\x01\x00\x00\x00a\x85RNte."
     )
 
-    cache.load(path)
+    error = error_of(cache.load, path)
 
+    assert error is None
     assert cache.get("k") == pathlib.PurePosixPath("a")
 
 

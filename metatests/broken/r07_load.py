@@ -1,3 +1,407 @@
-"""."""
+"""Caches that bring back something else, or run what they find."""
 
-DEVIATIONS = []
+from .deviation import breaks
+
+CACHE = "core.DistributedCache"
+LOAD = f"{CACHE}.load"
+RESOLVE = "plain.Codec.resolve"
+CHECK = "snapshot._check"
+COUNT = "self._count_from_locked(header['hits'], header['misses'], header['evictions'],"
+
+DEVIATIONS = [
+    breaks(
+        "R7.1",
+        "load merges the snapshot into what is there",
+        (
+            LOAD,
+            "former = self._install_locked(entries, expiry)",
+            "for key, entry in self._entries.items(): entry[1] or entries.setdefault(key, entry)"
+            "\n        former = self._install_locked(entries, expiry)",
+        ),
+    ),
+    breaks(
+        "R7.1",
+        "lives begin anew when they are loaded",
+        (LOAD, "life = end - wall", "life = end - header['saved_at']"),
+    ),
+    breaks(
+        "R7.1",
+        "the life left is by the time of the save",
+        (LOAD, "(monotonic(), time.time())", "(monotonic(), header['saved_at'])"),
+    ),
+    breaks(
+        "R7.1",
+        "loaded entries never expire",
+        (LOAD, "if end is None:", "if True:"),
+    ),
+    breaks(
+        "R7.1",
+        "the order of use is turned around",
+        (
+            LOAD,
+            "with self._lock:",
+            "entries = OrderedDict(reversed(entries.items()))\n    with self._lock:",
+        ),
+    ),
+    breaks(
+        "R7.1",
+        "load empties the cache first",
+        (LOAD, "now, wall =", "self.clear()\n    now, wall ="),
+    ),
+    breaks(
+        "R7.1",
+        "cleanup does not know of loaded deadlines",
+        (LOAD, "expiry.buckets[slot][key] = None", "pass"),
+    ),
+    breaks(
+        "R7.2",
+        "what has expired comes back for a second",
+        (
+            LOAD,
+            "elif end > wall:\n                life = end - wall",
+            "else:\n                life = max(end - wall, 1)",
+        ),
+    ),
+    breaks(
+        "R7.2",
+        "what has expired in between counts as expirations",
+        (
+            LOAD,
+            "header['expirations'])",
+            "header['expirations'] + header['entries'] - len(entries))",
+        ),
+    ),
+    breaks(
+        "R7.3",
+        "counters stay as they were",
+        (LOAD, f"{COUNT} header['expirations'])", "pass"),
+    ),
+    breaks(
+        "R7.3",
+        "saved counters are added",
+        (
+            LOAD,
+            "(header['hits'], header['misses'],",
+            "(header['hits'], header['misses'] + self._counted_locked()[1],",
+        ),
+    ),
+    breaks(
+        "R7.3",
+        "evictions are not restored",
+        (LOAD, "header['evictions']", "self._evictions"),
+    ),
+    breaks(
+        "R7.4",
+        "the oldest entries of a larger snapshot stay",
+        (
+            LOAD,
+            "kept.extend((row for row in rows if row[2] is None or row[2] > wall))",
+            "kept.extend(islice(rows, self._max_size))",
+        ),
+    ),
+    breaks(
+        "R7.4",
+        "a larger snapshot overfills the cache",
+        (LOAD, "if header['entries'] > self._max_size:", "if False:"),
+    ),
+    breaks(
+        "R7.4",
+        "what a smaller cache leaves out counts as evicted",
+        (LOAD, "header['evictions']", "header['evictions'] + header['entries'] - len(entries)"),
+    ),
+    breaks(
+        "R7.4",
+        "expired entries take the place of live ones",
+        (LOAD, "if row[2] is None or row[2] > wall", "if True"),
+    ),
+    breaks(
+        "R7.5",
+        "a missing file is an empty snapshot",
+        (LOAD, "header, slices =", "if not os.path.exists(path): return\n    header, slices ="),
+    ),
+    breaks(
+        "R7.5",
+        "another file is said to be damaged",
+        (
+            CHECK,
+            "raise SnapshotError(f'{name!r} is no snapshot')\n        if",
+            "raise SnapshotError(f'{name!r} is damaged')\n        if",
+        ),
+    ),
+    breaks(
+        "R7.5",
+        "newer versions are read like this one",
+        ("snapshot._version", "return found['byte'][0] if", "return 1 if"),
+    ),
+    breaks(
+        "R7.5",
+        "a newer version is said to be damaged",
+        ("snapshot._newer", "is of a newer version than", "is damaged for"),
+    ),
+    breaks(
+        "R7.5",
+        "a cut file is said to be no snapshot",
+        (CHECK, "is cut short: its digest is missing", "is no snapshot"),
+    ),
+    breaks(
+        "R7.5",
+        "a load that fails empties the cache",
+        (
+            LOAD,
+            "header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)",
+            "try: header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)"
+            "\n    except ValueError: self.clear(); raise",
+        ),
+    ),
+    breaks(
+        "R7.6",
+        "any name is resolved",
+        (
+            RESOLVE,
+            "if not isinstance(found, type):",
+            "if found is None: return getattr(importlib.import_module(module), name)"
+            "\n    if not isinstance(found, type):",
+        ),
+    ),
+    breaks(
+        "R7.6",
+        "any builtin is resolved",
+        (
+            RESOLVE,
+            "if not isinstance(found, type):",
+            "if module == 'builtins': return getattr(importlib.import_module(module), name)"
+            "\n    if not isinstance(found, type):",
+        ),
+    ),
+    breaks(
+        "R7.6",
+        "dotted names are resolved in plain types",
+        (
+            RESOLVE,
+            "if not isinstance(found, type):",
+            "if module in ('datetime', 'pathlib') and '.' in name:"
+            "\n        from operator import attrgetter"
+            "\n        return attrgetter(name)(importlib.import_module(module))"
+            "\n    if not isinstance(found, type):",
+        ),
+    ),
+    breaks(
+        "R7.6",
+        "a trusted module gives what it imports too",
+        (RESOLVE, " or found.__module__ != module", ""),
+    ),
+    breaks(
+        "R7.6",
+        "a trusted module gives its functions too",
+        (
+            RESOLVE,
+            "if not isinstance(found, type) or found.__module__ != module:",
+            "if found.__module__ != module:",
+        ),
+        (
+            RESOLVE,
+            "if not isinstance(found, type):\n        raise",
+            "if found is None:\n        raise",
+        ),
+    ),
+    breaks(
+        "R7.6",
+        "a trusted module gives its nested classes too",
+        (
+            RESOLVE,
+            "found = getattr(importlib.import_module(module), name, None)",
+            "found = __import__('operator').attrgetter(name)(importlib.import_module(module))",
+        ),
+        (RESOLVE, " and ('.' not in name)", ""),
+    ),
+    breaks(
+        "R7.6",
+        "to trust a module is to trust those whose names begin with its own",
+        (RESOLVE, "module in self._modules", "module.startswith(tuple(self._modules))"),
+    ),
+    breaks(
+        "R7.6",
+        "save writes instances of classes that load refuses",
+        ("plain._reduce", "not codec.allows(kind)", "False"),
+        ("plain._reduce", "if not codec.allows(value):", "if False:"),
+    ),
+    breaks(
+        "R7.6",
+        "save writes functions, which load refuses",
+        (
+            "plain._reduce",
+            "kind is FunctionType or not codec.allows(kind)",
+            "kind is not FunctionType and not codec.allows(kind)",
+        ),
+    ),
+    breaks(
+        "R7.6",
+        "a Counter is no plain data",
+        ("plain", "collections.Counter,", ""),
+    ),
+    breaks(
+        "R7.6",
+        "a ZoneInfo is no plain data",
+        ("plain", ", zoneinfo.ZoneInfo)", ",)"),
+    ),
+    breaks(
+        "R7.6",
+        "a Counter comes back as a dict",
+        (RESOLVE, "return found", "return dict if name == 'Counter' else found"),
+    ),
+    breaks(
+        "R7.6",
+        "a pickle may set the attributes of a class",
+        ("plain._CarefulUnpickler.load_build", "if isinstance(self.stack[-2], type):", "if False:"),
+    ),
+    breaks(
+        "R7.6",
+        "extension codes are resolved",
+        (
+            "plain._CarefulUnpickler.get_extension",
+            "raise",
+            "return super().get_extension(code)\n    raise",
+        ),
+    ),
+    breaks(
+        "R7.6",
+        "the error does not name the type",
+        (RESOLVE, "{module}.{name} is", "something is"),
+        ("plain._reduce", "{_name(named)} is", "something is"),
+    ),
+    breaks(
+        "R7.6",
+        "the state of an object is run by eval",
+        (RESOLVE, "found: object =", "if name == 'eval': return eval\n    found: object ="),
+    ),
+    breaks(
+        "R7.7",
+        "the digest is not checked",
+        (CHECK, " or not hmac.compare_digest(_digest_of(file, size - _TRAILER), digest)", ""),
+    ),
+    breaks(
+        "R7.7",
+        "the digest is of the beginning only",
+        ("snapshot._digest_of", "while size > 0:", "size = min(size, _CHUNK)\n    while size > 0:"),
+        (
+            "snapshot._Hashing._pass_on",
+            "self._hash.update(data)",
+            "self._hash.update(memoryview(data)[:max(_CHUNK - self._put, 0)])",
+        ),
+    ),
+    breaks(
+        "R7.7",
+        "the header is no part of the digest",
+        (
+            "snapshot._digest_of",
+            "total.update(chunk)",
+            "total.update(chunk.partition(b'entries')[2])",
+        ),
+        (
+            "snapshot._Hashing._pass_on",
+            "self._hash.update(data)",
+            "self._hash.update(bytes(data).partition(b'entries')[2])",
+        ),
+    ),
+    breaks(
+        "R7.7",
+        "entries are unpickled before the digest is looked at",
+        (
+            "snapshot.read",
+            "_check(file, name, size, secret)",
+            "import contextlib"
+            "\n        with contextlib.suppress(Exception): codec.load(file); codec.load(file)"
+            "\n        file.seek(0); _check(file, name, size, secret)",
+        ),
+    ),
+    breaks(
+        "R7.8",
+        "the secret keys nothing",
+        ("snapshot._seal", "if secret is None:", "if True:"),
+    ),
+    breaks(
+        "R7.8",
+        "a secret is cut to 64 bytes",
+        (
+            "snapshot._seal",
+            "hashlib.blake2b(secret, person=b'cache secret').digest()",
+            "secret[:64]",
+        ),
+    ),
+    breaks(
+        "R7.8",
+        "a secret is filled up with zeros",
+        (
+            "snapshot._seal",
+            "hashlib.blake2b(secret,",
+            "hashlib.blake2b(secret.ljust(64, b'\\x00'),",
+        ),
+    ),
+    breaks(
+        "R7.8",
+        "a long secret is the same as its hash",
+        (
+            "snapshot._seal",
+            "hashlib.blake2b(secret, person=b'cache secret').digest()",
+            "secret if len(secret) <= 64 else hashlib.blake2b(secret).digest()",
+        ),
+    ),
+    breaks(
+        "R7.8",
+        "a cache with a secret opens files without one",
+        (
+            CHECK,
+            "if not hmac.compare_digest(_seal(digest, secret), seal):",
+            "if seal not in (_seal(digest, secret), _seal(digest, None)):",
+        ),
+    ),
+    breaks(
+        "R7.8",
+        "a cache without a secret opens any file",
+        (CHECK, "if not hmac.compare_digest(", "if secret and not hmac.compare_digest("),
+    ),
+    breaks(
+        "R7.8",
+        "a file of another secret is unpickled before it is refused",
+        (
+            CHECK,
+            "if not hmac.compare_digest(_seal(digest, secret), seal):",
+            "if not hmac.compare_digest(_seal(digest, secret), seal):"
+            "\n        import pickle; file.seek(0); pickle.load(file); pickle.load(file)",
+        ),
+    ),
+    breaks(
+        "R7.8",
+        "an empty secret is taken",
+        ("snapshot.checked_secret", "if not secret:", "if False:"),
+    ),
+    breaks(
+        "R7.9",
+        "the former content is released at once",
+        (
+            "core._let_go",
+            "while entries:\n        _taken(entries.popitem, entries)",
+            "entries.clear()",
+        ),
+    ),
+    breaks(
+        "R7.9",
+        "load reads the file under the lock",
+        (
+            LOAD,
+            "for keys, values, ends in slices:",
+            "self._acquire()\n    for keys, values, ends in slices:",
+        ),
+        (LOAD, "_let_go(*former)", "self._release(); _let_go(*former)"),
+    ),
+    breaks(
+        "R7.10",
+        "paths have the name that Python 3.13 gives them",
+        ("plain", "'pathlib._local': 'pathlib'", ""),
+    ),
+    breaks(
+        "R7.10",
+        "the name that Python 3.13 gives to paths is unknown",
+        (RESOLVE, "module = _FORMER_MODULES.get(module, module)", "pass"),
+    ),
+]
