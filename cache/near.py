@@ -5,9 +5,10 @@ It knows no server. Whoever fetches tells it of every fetch and every write; a l
 it coherent, and which interleavings the rules are for, stands in DESIGN.md under "The near cache".
 """
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import NamedTuple, TypeVar
@@ -170,6 +171,19 @@ class Near(DistributedCache[V]):
         """End a fetch that failed, by which nothing has become known."""
         with self._lock:
             self._ended_locked(token)
+
+    @contextlib.contextmanager
+    def fetching(self, keys: Iterable[str]) -> Iterator[dict[str, Token]]:
+        """Begin a fetch of each key, for a `with` block that takes out the tokens it has ended.
+
+        The others are abandoned at its end.
+        """
+        tokens = {key: self.begin(key) for key in dict.fromkeys(keys)}
+        try:
+            yield tokens
+        finally:
+            for token in tokens.values():
+                self.abandon(token)
 
     def _ended_locked(self, token: Token) -> None:
         token.fetches.count -= 1
