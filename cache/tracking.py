@@ -57,13 +57,15 @@ class _Line:
         self._reader = Reader()
         self._heartbeat = heartbeat
         self.asked: float | None = None  # when the PING was sent whose answer is missing
+        self.heard = 0.0  # when something came in last
         self.due = self.until = 0.0
         self.lag = 0.0  # seconds that the last answer took
         began = time.monotonic()
         connection.settimeout(_PATIENCE)
         connection.sendall(_command(b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", prefix))
-        while not (replies := self._reader.feed(self._received())):
-            pass
+        replies: list[Any] = []
+        while not replies:
+            replies = self._reader.feed(self._received())
         if isinstance(replies[0], ReplyError):
             raise replies[0]
         connection.setblocking(False)
@@ -73,6 +75,7 @@ class _Line:
         data = self.socket.recv(_CHUNK)
         if not data:
             raise ConnectionError("the server closed the connection")
+        self.heard = time.monotonic()
         return data
 
     def _answered(self, asked: float) -> None:
@@ -97,10 +100,13 @@ class _Line:
                 self._answered(self.asked)
 
     def beat(self) -> None:
-        """Send a PING when one is due. Raises OSError where the last one got no answer."""
+        """Send a PING when one is due. Raises OSError where the last one got no answer.
+
+        A server that still tells of a million keys, before it answers, is not silent.
+        """
         now = time.monotonic()
         if self.asked is not None:
-            if now - self.asked > self._heartbeat:
+            if now - max(self.asked, self.heard) > self._heartbeat:
                 raise TimeoutError(f"the server was silent for {self._heartbeat} s")
         elif now >= self.due:
             self.asked = now
@@ -156,13 +162,13 @@ class Tracking:
         if self._started:
             return
         with self._lock:
-            if self._started or self._closed:
+            if self._started or self._closed or sys.is_finalizing():
                 return
-            self._started = True
-        thread = threading.Thread(target=self._run, name="cache-tracking", daemon=True)
-        with contextlib.suppress(RuntimeError):  # the interpreter, on its way out, starts none
-            if not sys.is_finalizing():
+            thread = threading.Thread(target=self._run, name="cache-tracking", daemon=True)
+            # The interpreter, on its way out, starts none; at another time the next call may.
+            with contextlib.suppress(RuntimeError):
                 thread.start()
+                self._started = True
 
     def restart(self) -> None:
         """Have all connections made anew: the server may be another one now."""
@@ -208,10 +214,10 @@ class Tracking:
     def _run(self) -> None:
         selector = self._selector = selectors.DefaultSelector()
         try:
-            while not self._ended.acquire(blocking=False):
+            while True:
                 ready = [key.data for key, _ in selector.select(self._tick())]
                 sink = self._sink()
-                if sink is None:
+                if sink is None or self._ended.acquire(blocking=False):
                     return
                 try:
                     self._step(sink, selector, ready)
@@ -239,6 +245,7 @@ class Tracking:
         if anew:
             self._drop_all(selector)
         for name in [name for name in self._lines if name not in servers]:
+            sink.distrust()
             self._drop(selector, name)
         for name, line in list(self._lines.items()):
             try:

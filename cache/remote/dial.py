@@ -15,10 +15,12 @@ def servers(client: Any) -> Mapping[Any, Callable[[], socket.socket]]:
     """Return a function for each server that `client` writes to, by which to connect to it.
 
     Of a cluster these are the primaries that the client knows of now. With Sentinel it is whoever
-    is the primary when the function is called.
+    is the primary when the function is called; the name is another one when the client has learned
+    of another primary.
     """
     if not hasattr(client, "get_primaries"):
-        return {"": partial(_dial, client.connection_pool)}
+        pool = client.connection_pool
+        return {getattr(pool, "master_address", None): partial(_dial, pool)}
     return {node.name: partial(_dial_node, client, node) for node in client.get_primaries()}
 
 
