@@ -1,16 +1,20 @@
 """Somebody who listens to the writes on a server, and writes down what is told."""
 
+import contextlib
+import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import redis
 
 from cache.remote.dial import servers
 from cache.tracking import Tracking
-from tests.servers import eventually
+from tests.servers import PATIENCE, eventually
 
-HEARTBEAT = 0.3  # seconds
+HEARTBEAT = 0.3  # seconds, where a test waits for its end
+CALM = 1.5  # seconds, where no test should see it end, on a machine that is busy
 
 
 class Sink:
@@ -49,7 +53,9 @@ class Sink:
 class Tracked:
     """A sink, the tracking that feeds it, and a client to write with past both."""
 
-    def __init__(self, port: int, prefix: bytes = b"ns:", **options: Any) -> None:
+    def __init__(
+        self, port: int, prefix: bytes = b"ns:", heartbeat: float = CALM, **options: Any
+    ) -> None:
         self.sink = Sink()
         self.client = redis.Redis(port=port, **options)
         self.tracking = Tracking(
@@ -57,7 +63,7 @@ class Tracked:
             lambda: servers(self.client),
             prefix,
             lambda name: name[len(prefix) :].decode(),
-            HEARTBEAT,
+            heartbeat,
         )
 
     def told(self) -> Any:
@@ -76,6 +82,50 @@ class Tracked:
         """End tracking and the client."""
         self.tracking.close()
         self.client.close()
+
+
+class Scripted:
+    """A server whose every word the test says."""
+
+    def __init__(self) -> None:
+        self.ends: list[socket.socket] = []  # of the connections that were made, in their order
+        self.make: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
+
+    def dial(self) -> socket.socket:
+        """Let somebody connect."""
+        theirs, ours = self.make()
+        ours.settimeout(PATIENCE)
+        self.ends.append(ours)
+        return theirs
+
+    def hears(self, words: bytes) -> None:
+        """Wait until `words` were said over the last connection, and take them for read."""
+        eventually(lambda: self.ends)
+        heard = b""
+        while words not in heard:
+            data = self.ends[-1].recv(4096)
+            assert data, f"closed after {heard!r}"
+            heard += data
+
+    def says(self, data: bytes) -> None:
+        """Say something over the last connection."""
+        self.ends[-1].sendall(data)
+
+    def welcomes(self) -> None:
+        """Have tracking begin."""
+        self.hears(b"TRACKING")
+        self.says(b"+OK\r\n")
+
+    def is_left(self) -> None:
+        """Wait until the other side closes the first connection."""
+        with contextlib.suppress(ConnectionResetError):  # there was something left to read
+            while self.ends[0].recv(4096):
+                pass
+
+    def close(self) -> None:
+        """End all connections."""
+        for end in self.ends:
+            end.close()
 
 
 def listeners() -> list[threading.Thread]:

@@ -154,6 +154,14 @@ def test_a_fetch_that_fails_changes_nothing(near):
     assert read(near) == "v2"
 
 
+def test_fetches_that_nobody_ended_are_abandoned(near):
+    with near.fetching(["a", "b", "a"]) as tokens:
+        near.store(tokens.pop("a"), b"v1", "v1", inf)
+
+    assert read(near, "a") == "v1"
+    assert [near.begin(key).fetches.count for key in ("a", "b")] == [1, 1]
+
+
 def test_an_own_write_is_seen_at_once(near):
     fetch(near, "k")
     fetch(near, "l")
@@ -369,6 +377,19 @@ def test_a_bell_rings_at_the_invalidation_of_its_key(near):
         waiting.result(PATIENCE / 2)
     bell.close()
     other.close()
+
+
+def test_a_closed_bell_leaves_the_others_of_its_key(near):
+    closed, bell = near.bell("k"), near.bell("k")
+    closed.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bell.wait, PATIENCE)
+        near.invalidate(["k"])
+        woken = wait([waiting], PATIENCE / 2).done
+    bell.close()
+
+    assert woken == {waiting}
 
 
 @pytest.mark.parametrize("lost", ["distrust", "reset"])

@@ -118,7 +118,8 @@ def test_a_hundred_thousand_removals_are_told(tracked, writer):
     eventually(tracked.sink.trusted)
 
 
-def test_an_idle_connection_stays_trusted(tracked):
+def test_an_idle_connection_stays_trusted(server, follow):
+    tracked = follow(server.port, heartbeat=HEARTBEAT).begin()
     until = tracked.sink.until
 
     eventually(lambda: tracked.sink.until > until + 3 * HEARTBEAT)
@@ -129,7 +130,7 @@ def test_an_idle_connection_stays_trusted(tracked):
 
 
 def test_trust_ends_with_the_heartbeat_when_the_server_is_silent(own_server, follow, waits):
-    tracked = follow(own_server.port).begin()
+    tracked = follow(own_server.port, heartbeat=HEARTBEAT).begin()
 
     own_server.freeze()
     _, lasted = waits(lambda: eventually(lambda: not tracked.sink.trusted()))
@@ -195,7 +196,7 @@ def test_a_cut_connection_begins_anew(server, writer, follow, fault):
 
 def test_a_connection_that_goes_silent_is_given_up(server, writer, follow):
     with proxied(server.port) as proxy:
-        tracked = follow(proxy.port).begin()
+        tracked = follow(proxy.port, heartbeat=HEARTBEAT).begin()
 
         proxy.silence()
         writer.set("ns:k", 1)  # nobody hears of it
@@ -211,7 +212,7 @@ def test_a_connection_that_goes_silent_is_given_up(server, writer, follow):
 def test_a_slow_connection_is_trusted_for_less(server, writer, follow):
     """What an answer proves is how things were when it was asked for."""
     with proxied(server.port) as proxy:
-        tracked = follow(proxy.port).begin()
+        tracked = follow(proxy.port, heartbeat=HEARTBEAT).begin()
         proxy.delay = 0.05
 
         eventually(lambda: (tracked.tracking.lag or 0) >= 0.1)

@@ -1,0 +1,377 @@
+"""The listener, word by word: a server that says what the test says, and time that is turned."""
+
+import socket
+import ssl
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from cache.remote.dial import servers
+from cache.tracking import Tracking
+from tests.listening import Scripted, Sink, listeners
+from tests.servers import PATIENCE
+
+HEARTBEAT = 0.75  # seconds that the tests turn; a third, and a sixth, are exact too
+PING = b"*1\r\n$4\r\nPING\r\n"
+PONG = b"+PONG\r\n"
+
+
+def invalidation(*names):
+    body = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names)
+    return b">2\r\n$10\r\ninvalidate\r\n*%d\r\n%b" % (len(names), body)
+
+
+@pytest.fixture
+def make_server():
+    made = []
+
+    def make_server():
+        made.append(Scripted())
+        return made[-1]
+
+    yield make_server
+    for server in made:
+        server.close()
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server()
+
+
+@pytest.fixture
+def sink(clock):
+    return Sink()
+
+
+@pytest.fixture
+def listen(sink, server, wait_until):
+    """Return a function that makes tracking of servers; by default there is one."""
+    made = []
+
+    def listen(servers=lambda: {"server": server.dial}):
+        made.append(Tracking(sink, servers, b"ns:", lambda name: name[3:].decode(), HEARTBEAT))
+        return made[-1]
+
+    yield listen
+    for tracking in made:
+        tracking.close()
+    assert wait_until(lambda: not listeners())
+
+
+@pytest.fixture
+def tracking(server, sink, listen, wait_until):
+    """Return tracking that has begun."""
+    tracking = listen()
+    tracking.start()
+    server.welcomes()
+    assert wait_until(sink.trusted)
+    assert sink.told.pop() == "reset"
+    return tracking
+
+
+def beat(server, clock):
+    """Let the time for a PING come."""
+    clock.tick(HEARTBEAT / 3)
+    server.hears(PING)
+
+
+def test_it_asks_for_the_writes_to_its_prefix_and_no_others(server, listen, wait_until):
+    listen().start()
+
+    said = server.ends[0].recv(4096) if wait_until(lambda: server.ends) else b""
+
+    assert said.split()[2::2] == [b"CLIENT", b"TRACKING", b"ON", b"BCAST", b"PREFIX", b"ns:"]
+
+
+def test_nothing_is_trusted_until_the_server_has_said_yes(server, sink, listen, wait_until):
+    listen().start()
+    server.hears(b"TRACKING")
+    for part in (b"+", b"O", b"K\r"):
+        server.says(part)
+        assert not sink.trusted()
+
+    server.says(b"\n")
+
+    assert wait_until(sink.trusted)
+    assert sink.left() == HEARTBEAT
+
+
+def test_a_server_that_hangs_up_at_once_is_asked_again_after_a_pause(
+    server, sink, listen, wait_until, clock
+):
+    listen().start()
+    server.hears(b"TRACKING")
+    server.ends[0].close()
+
+    assert not wait_until(lambda: len(server.ends) > 1, 0.2)
+    clock.tick(1.0)
+    assert wait_until(lambda: len(server.ends) == 2)
+    server.welcomes()
+
+    assert wait_until(sink.trusted)
+
+
+def test_trust_counts_from_when_the_answered_question_was_asked(
+    tracking, server, sink, clock, wait_until
+):
+    beat(server, clock)
+    clock.tick(0.125)
+    assert sink.left() == HEARTBEAT - 0.375
+
+    server.says(PONG)
+
+    assert wait_until(lambda: sink.left() == HEARTBEAT - 0.125)
+    assert tracking.lag == 0.125
+
+
+def test_silence_is_borne_for_exactly_a_heartbeat(tracking, server, sink, clock, wait_until):
+    beat(server, clock)
+    clock.tick(HEARTBEAT)
+    server.says(PONG)  # just in time
+    assert wait_until(lambda: tracking.lag == HEARTBEAT)
+    assert len(server.ends) == 1
+
+    server.hears(PING)
+    clock.tick(HEARTBEAT + 0.001)
+
+    server.is_left()
+    assert not sink.trusted()
+    assert wait_until(lambda: clock.tick(0.1) or len(server.ends) == 2)
+
+
+def test_a_server_with_much_to_tell_is_not_silent(tracking, server, sink, clock, wait_until):
+    beat(server, clock)
+    for number in range(5):
+        clock.tick(HEARTBEAT)
+        server.says(invalidation(b"ns:%d" % number))
+        assert wait_until(lambda number=number: sink.told[-1:] == [[str(number)]])
+        assert not sink.trusted()
+    assert len(server.ends) == 1
+
+    server.says(PONG)
+    server.hears(PING)
+    server.says(PONG)
+
+    assert wait_until(sink.trusted)
+    assert "reset" not in sink.told
+
+
+def test_an_answer_that_nobody_asked_for_proves_nothing(tracking, server, sink, clock, wait_until):
+    clock.tick(0.125)
+
+    server.says(PONG + invalidation(b"ns:k"))
+
+    assert wait_until(lambda: sink.told == [["k"]])
+    assert sink.left() == HEARTBEAT - 0.125
+
+
+def test_messages_of_other_kinds_are_passed_over(tracking, server, sink, wait_until):
+    server.says(b">3\r\n+message\r\n+channel\r\n+text\r\n>0\r\n" + invalidation(b"ns:k"))
+
+    assert wait_until(lambda: sink.told == [["k"]])
+
+
+@pytest.mark.parametrize("words", [b"-NOPERM not any more\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
+def test_a_server_that_says_no_later_is_left(tracking, server, sink, clock, words, wait_until):
+    beat(server, clock)
+
+    server.says(words)
+
+    server.is_left()
+    assert not sink.trusted()
+    assert not tracking.connected
+    assert wait_until(lambda: len(server.ends) == 2)
+    server.welcomes()
+    assert wait_until(sink.trusted)
+    assert sink.told == ["reset"]
+
+
+class Halting(socket.socket):
+    """A socket like one of TLS, where something to read is not yet something to have."""
+
+    halts = 3
+
+    def recv(self, *args):
+        if self.gettimeout() == 0 and self.halts:
+            self.halts -= 1
+            raise ssl.SSLWantReadError
+        return super().recv(*args)
+
+
+def test_a_part_of_a_record_of_tls_is_waited_for(server, sink, listen, wait_until):
+    def halting():
+        theirs, ours = socket.socketpair()
+        return Halting(fileno=theirs.detach()), ours
+
+    server.make = halting
+    listen().start()
+    server.welcomes()
+    assert wait_until(sink.trusted)
+
+    server.says(invalidation(b"ns:k"))
+
+    assert wait_until(lambda: sink.told == ["reset", ["k"]])
+
+
+def test_of_several_servers_all_must_answer(server, make_server, sink, listen, clock, wait_until):
+    other = make_server()
+    listen(lambda: {"a": server.dial, "b": other.dial}).start()
+    server.welcomes()
+    other.hears(b"TRACKING")
+    assert not sink.trusted()
+    other.says(b"+OK\r\n")
+    assert wait_until(sink.trusted)
+    assert sink.told == ["reset"]
+
+    beat(server, clock)
+    server.says(PONG + invalidation(b"ns:k"))
+    assert wait_until(lambda: ["k"] in sink.told)
+    assert sink.left() == 0.5
+    other.hears(PING)
+    other.says(PONG)
+
+    assert wait_until(lambda: sink.left() == HEARTBEAT)
+
+
+def test_servers_that_come_and_go_are_followed_and_left(
+    server, make_server, sink, listen, wait_until
+):
+    """A cluster is resharded: one primary leaves, another one comes."""
+    other, there = make_server(), {"a": server}
+    listen(lambda: {name: each.dial for name, each in there.items()}).start()
+    server.welcomes()
+    assert wait_until(sink.trusted)
+
+    there["b"] = other
+    assert wait_until(lambda: not sink.trusted())
+    other.welcomes()
+    assert wait_until(sink.trusted)
+    del there["a"]
+
+    server.is_left()
+    other.says(invalidation(b"ns:k"))
+    assert wait_until(lambda: sink.told == ["reset", "reset", "reset", ["k"]])
+
+
+def test_a_restart_in_the_middle_of_beginning_is_not_overlooked(server, sink, listen, wait_until):
+    """Between the look whether to connect anew and the word that all is well."""
+    reset, before = sink.reset, []
+
+    def restart_once():
+        reset()
+        sink.reset = reset
+        tracking.restart()
+        before.append(sink.trusted())
+
+    sink.reset = restart_once
+    tracking = listen()
+    tracking.start()
+    server.welcomes()
+
+    server.is_left()
+    assert before == [False]
+    assert sink.told == ["reset"]
+    assert wait_until(lambda: len(server.ends) == 2)
+    server.welcomes()
+    assert wait_until(sink.trusted)
+
+
+def test_closed_before_it_starts_it_never_starts(listen):
+    tracking = listen()
+    tracking.close()
+
+    tracking.start()
+
+    assert listeners() == []
+
+
+def test_a_thread_that_could_not_start_is_started_later(server, listen, monkeypatch):
+    tracking = listen()
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(threading.Thread, "start", refuse)
+        tracking.start()
+    assert listeners() == []
+
+    tracking.start()
+
+    assert len(listeners()) == 1
+    server.welcomes()
+
+
+class Connection:
+    """What is asked of a connection of redis-py's, whose socket is taken away."""
+
+    def __init__(self, scripted):
+        self._scripted = scripted
+        self._sock = None
+
+    def connect(self):
+        self._sock = self._scripted.dial()
+
+
+class Client:
+    """What `servers` asks of a client of redis-py that follows Sentinel, or a cluster."""
+
+    def __init__(self, scripted, **pool):
+        self.connection_pool = SimpleNamespace(
+            connection_kwargs={"socket_timeout": None, "maint_notifications_config": 1},
+            connection_class=self.connection,
+            **pool,
+        )
+        self.scripted = scripted
+        self.asked_for = []
+
+    def connection(self, **options):
+        self.asked_for.append(options)
+        return Connection(self.scripted)
+
+
+def test_a_connection_of_its_own_is_as_the_clients_but_for_what_tracking_needs(server):
+    client = Client(server)
+    ((name, dial),) = servers(client).items()
+
+    dial().close()
+
+    assert name is None
+    (options,) = client.asked_for
+    assert "maint_notifications_config" not in options
+    assert options["protocol"] == 3
+    assert 0 < options["socket_timeout"] == options["socket_connect_timeout"] < PATIENCE
+
+
+def test_another_primary_is_another_server(server, sink, listen, wait_until):
+    """Sentinel told the client of a failover; the old primary may still answer."""
+    client = Client(server, master_address=("a", 1))
+    listen(lambda: servers(client)).start()
+    server.welcomes()
+    assert wait_until(sink.trusted)
+
+    client.connection_pool.master_address = ("b", 1)
+
+    server.is_left()
+    assert wait_until(lambda: len(server.ends) == 2)
+    server.welcomes()
+    assert wait_until(sink.trusted)
+    assert sink.told == ["reset", "reset"]
+
+
+def test_of_a_cluster_every_primary_is_asked(server, make_server):
+    other = make_server()
+    clients = {"a": Client(server), "b": Client(other)}
+    cluster = SimpleNamespace(
+        get_primaries=lambda: [SimpleNamespace(name=name) for name in clients],
+        get_redis_connection=lambda node: clients[node.name],
+    )
+
+    found = servers(cluster)
+    for dial in found.values():
+        dial().close()
+
+    assert list(found) == ["a", "b"]
+    assert len(server.ends) == len(other.ends) == 1
