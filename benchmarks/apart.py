@@ -37,7 +37,7 @@ def apart(function: Callable, *arguments: Any, patience: float = 300) -> Any:
 def _answer(sender: Connection, function: Callable, arguments: tuple[Any, ...]) -> None:
     try:
         answer = True, function(*arguments)
-    except Exception as error:
+    except BaseException as error:  # what Rust panics with is no Exception
         answer = False, f"{type(error).__name__}: {error}"
     sender.send(answer)
     sender.close()

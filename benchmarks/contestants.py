@@ -42,6 +42,7 @@ class Contestant:
     exact: bool = False  # an exact LRU, by its own word
     bounded: bool = True  # keeps to `size` entries
     largest: int = 1_000_000  # entries; beyond, filling it takes minutes
+    largest_ttl: int = 1_000_000  # the same for entries with a ttl
     big: Mapping[str, str] = field(default_factory=dict)  # statements of work on all entries
     stampede: str | None = None  # gets `key`, or makes it with `factory`
     memoize: Callable[[Names, Callable], Callable] | None = None  # binds `memoized` for it
@@ -50,6 +51,12 @@ class Contestant:
 
     def store(self, ttl: bool) -> str | None:
         return self.set_ttl if ttl else self.set
+
+    def fits(self, size: int, ttl: bool) -> bool:
+        """Tell whether it can be filled with so many entries, with a ttl or without."""
+        if self.store(ttl) is None and (ttl or self.set_ttl is not None):
+            return False  # a floor without `set` is filled by its reads
+        return size <= (self.largest_ttl if ttl else self.largest)
 
     def absence(self) -> str | None:
         """Say why it can't be measured here, None where it can."""
@@ -255,6 +262,7 @@ PEERS = (
             "keys": "with lock: matching(cache, pattern)",
             "delete_pattern": "with lock: delete_keys(cache, matching(cache, pattern))",
             "save": _DUMP,
+            "load": "with lock, open(path, 'rb') as file: value = pickle.load(file)",
             "clear": "with lock: cache.clear()",
         },
     ),
@@ -266,6 +274,7 @@ PEERS = (
         set="cache.set(key, item)",
         set_ttl="cache.set(key, item, ttl)",
         exact=True,
+        largest_ttl=10_000,
         big={
             "cleanup": "cache.delete_expired()",
             "keys": "cache.get_many(pattern)",
@@ -293,6 +302,7 @@ PEERS = (
             "cleanup": "cache.expire()",
             "keys": "matching(cache.keys(), pattern)",
             "save": "with open(path, 'wb') as file: pickle.dump(cache, file)",
+            "load": "with open(path, 'rb') as file: value = pickle.load(file)",
             "clear": "cache.clear()",
         },
     ),

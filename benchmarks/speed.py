@@ -33,9 +33,7 @@ def race(name: str, size: int, ttl: bool, seconds: float) -> list[dict[str, Any]
     seen = [found(*both, sample) for both in zip(contestants, names, strict=True)]
     records = []
     for operation in OPERATIONS:
-        loops = [
-            _loop(operation, *both, ttl) for both in zip(contestants, names, strict=True)
-        ]
+        loops = [_loop(operation, *both, ttl) for both in zip(contestants, names, strict=True)]
         if None not in loops:
             record = _compare(operation, size, loops, seconds)
             records.append({"operation": operation, "size": size, "ttl": ttl, **record})
