@@ -11,6 +11,7 @@ from .loops import compiled, filler
 
 REWRITES = 10
 _STATM = Path("/proc/self/statm")
+MEASURABLE = _STATM.exists()
 
 
 def resident() -> int:
