@@ -24,14 +24,21 @@ freezegun.configure(default_ignore_list=["_pytest.terminal", "_pytest.runner", "
 class Clock:
     """Time that stands still until it is told to move."""
 
-    def __init__(self, frozen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        frozen: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        advance: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         self._frozen = frozen
+        self._advance = advance
         self._monkeypatch = monkeypatch
         self._offset = 0.0
 
     def tick(self, seconds: float) -> None:
         """Let `seconds` pass."""
         self._frozen.tick(seconds)
+        self._advance(seconds)
 
     def step_wall(self, seconds: float) -> None:
         """Step the wall clock, as an administrator or NTP does; no time passes."""
@@ -51,10 +58,18 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    """Freeze time at the start of a year; the test moves it."""
+def clock(
+    monkeypatch: pytest.MonkeyPatch,
+    CacheImpl: Callable[..., Any],  # noqa: N803
+) -> Iterator[Clock]:
+    """Freeze time at the start of a year; the test moves it.
+
+    A cache whose clock is not this process's may bring a function `advance`, as an attribute of the
+    factory, that is told of the seconds.
+    """
+    advance = getattr(CacheImpl, "advance", lambda seconds: None)
     with freezegun.freeze_time("2026-01-01") as frozen, monkeypatch.context() as patches:
-        yield Clock(frozen, patches)
+        yield Clock(frozen, patches, advance)
 
 
 @pytest.fixture(scope="session")

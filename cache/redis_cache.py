@@ -452,15 +452,16 @@ class RedisCache(Generic[V]):
         return value
 
     def _renew(self, name: bytes, token: bytes) -> None:
-        self._script(scripts.RENEW, name, token, self._milliseconds(self._leases.life))
+        self._script(scripts.RENEW, name, token, self._leases.ms)
 
     def _lease(self, name: bytes, token: bytes, text: bytes | None) -> Any:
         """Take the lease on `name`, or wait for the value of whoever has it, and return that."""
-        life = self._milliseconds(self._leases.life)
         bell: Bell | None = None
         try:
             while True:
-                outcome, *rest = self._script(scripts.LEASE, name, token, life, text or b"")
+                outcome, *rest = self._script(
+                    scripts.LEASE, name, token, self._leases.ms, text or b""
+                )
                 if outcome == 0:
                     return _MISSING
                 if outcome == 1:

@@ -15,7 +15,8 @@ class Leases:
 
     def __init__(self, life: float, renew: Callable[[bytes, bytes], object]) -> None:
         """Renew each name's lease, by its token, three times in `life` seconds."""
-        self.life = life
+        self.ms = b"%d" % max(round(life * 1000), 1)
+        self._pause = min(life / 3, threading.TIMEOUT_MAX)
         self._renew = renew
         self._begin()
 
@@ -53,7 +54,7 @@ class Leases:
 
     def _run(self) -> None:
         while True:
-            threading.Event().wait(self.life / 3)
+            threading.Event().wait(self._pause)
             with self._lock:
                 held = list(self._held.items())
                 if not held:

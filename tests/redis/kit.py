@@ -1,0 +1,99 @@
+"""`RedisCache` as the kit makes caches: `pytest tests --cache-impl=tests.redis.kit:OnRedis`.
+
+The first cache starts a server, and programs that the suites run find it by the environment. A
+server's clock cannot be stopped, so it is made slow: an entry gets 100,000 times its life, and when
+the test's clock moves, `advance` takes as much from what the keys have left. What really passes
+meanwhile is less than the millisecond to which the server knows deadlines, and is rounded away.
+"""
+
+import atexit
+import itertools
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import lru_cache
+from math import ceil, inf
+
+import redis
+
+from cache import arguments
+from cache.redis_cache import RedisCache
+from tests.servers import Server, binaries
+
+SLOWER = 100_000
+ADDRESS = "CACHE_KIT_SERVER"
+SHORTEN = """
+for _, key in ipairs(redis.call('KEYS', '*')) do
+    local left = redis.call('PTTL', key)
+    if left >= 0 and redis.call('TYPE', key).ok == 'string' then
+        if left <= tonumber(ARGV[1]) then redis.call('DEL', key)
+        else redis.call('PEXPIRE', key, left - tonumber(ARGV[1])) end
+    end
+end
+"""
+_numbers = itertools.count()
+
+
+@lru_cache
+def client(engine: str) -> redis.Redis:
+    """Return a client of the server that all caches of the run share."""
+    variable = f"{ADDRESS}_{engine}"
+    if variable not in os.environ:
+        folder = tempfile.mkdtemp()
+        server = Server(binaries()[engine], pathlib.Path(folder)).start()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(server.kill)
+        os.environ[variable] = server.url
+    return redis.Redis.from_url(os.environ[variable])
+
+
+class OnServer(RedisCache):
+    """A cache in a namespace of its own.
+
+    A `RedisCache` has neither a size nor an interval; they are checked, and that is all.
+    """
+
+    engine: str
+
+    def __init__(
+        self,
+        max_size: int = 1000,
+        *,
+        default_ttl: float | timedelta | None = None,
+        cleanup_interval: float | timedelta = 60.0,
+        trust: Iterable[type | str] = (),
+        secret: bytes | None = None,
+    ) -> None:
+        arguments.size(max_size)
+        arguments.seconds(cleanup_interval, "cleanup_interval")
+        super().__init__(
+            client(self.engine),
+            namespace=f"{os.getpid()}.{next(_numbers)}",
+            default_ttl=default_ttl,
+            trust=trust,
+            secret=secret,
+        )
+
+    def _milliseconds(self, life: float) -> bytes:
+        return super()._milliseconds(life * SLOWER)
+
+    def _seconds(self, ms: int) -> float:
+        return inf if ms == -1 else ceil(ms / SLOWER) / 1000
+
+    @classmethod
+    def advance(cls, seconds: float) -> None:
+        """Let time pass on the server."""
+        client(cls.engine).eval(SHORTEN, 0, round(seconds * 1000 * SLOWER))
+
+
+def __getattr__(name: str) -> type[OnServer]:
+    """Return `OnRedis` or `OnValkey`, its server started: programs find it from then on."""
+    if name not in ("OnRedis", "OnValkey"):
+        raise AttributeError(name)
+    made = type(name, (OnServer,), {"engine": name.removeprefix("On").lower()})
+    client(made.engine)
+    globals()[name] = made
+    return made
