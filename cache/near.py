@@ -31,7 +31,8 @@ class _Fetches:
     def __init__(self) -> None:
         self.count = 0
         self.epoch = 0  # goes up with each write, invalidation and fetch that ends
-        self.stored: bytes | None = None  # what the near entry was made from, by one of these
+        # What the near entry was made from, by one of these, if there still is one.
+        self.stored: bytes | None = None
 
 
 class Token(NamedTuple):
@@ -155,7 +156,6 @@ class Near(DistributedCache[V]):
                 self._store_locked(key, value, life, gone)
                 fetches.stored = raw
             elif fetches.stored != raw:
-                fetches.stored = None
                 self._remove_locked(key, gone)
             # Another fetch under way may have an older value, or a newer one: not to be stored.
             fetches.epoch += 1
@@ -195,7 +195,6 @@ class Near(DistributedCache[V]):
         fetches = self._fetches.get(key)
         if fetches is not None:
             fetches.epoch += 1
-            fetches.stored = None
         self._remove_locked(key, gone)
 
     # -- writes ----------------------------------------------------------------------------------
@@ -255,7 +254,6 @@ class Near(DistributedCache[V]):
         with self._lock:
             for fetches in list(self._fetches.values()):
                 fetches.epoch += 1
-                fetches.stored = None
             bells = [bell for bells in list(self._bells.values()) for bell in bells]
         # What a fetch that begins here stores until the next line goes too, which does no harm.
         self.clear()

@@ -1,6 +1,7 @@
 """Somebody who listens to the writes on a server, and writes down what is told."""
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -8,7 +9,10 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from cache.near import Near
 from cache.remote.dial import servers
 from cache.tracking import Tracking
 from tests.servers import PATIENCE, eventually
@@ -82,6 +86,60 @@ class Tracked:
         """End tracking and the client."""
         self.tracking.close()
         self.client.close()
+
+
+class Follower:
+    """A near cache over a server, as a `RedisCache` has one: texts that are got and set.
+
+    It asks the server on one port and listens on another, where a test puts a proxy in between.
+    """
+
+    def __init__(self, port: int, *, listens: int | None = None, heartbeat: float = CALM) -> None:
+        # No call is repeated: a test sees each one fail.
+        self.client = redis.Redis(port=port, socket_timeout=5.0, retry=Retry(NoBackoff(), 0))
+        self._told = redis.Redis(port=listens or port)
+        self.near: Near[bytes] = Near(1000)
+        self.tracking = Tracking(
+            self.near,
+            lambda: servers(self._told),
+            b"ns:",
+            lambda name: name[3:].decode(),
+            heartbeat,
+        )
+        self.asked = 0  # how often the server was
+
+    def begin(self) -> Self:
+        """Start, and wait until it is trusted."""
+        self.tracking.start()
+        eventually(self.near.trusted)
+        return self
+
+    def get(self, key: str) -> bytes | None:
+        """Return the text at `key`."""
+        with contextlib.suppress(KeyError):
+            return self.near.read(key)
+        with self.near.fetching([key]) as tokens:
+            self.asked += 1
+            raw: bytes | None = self.client.get(f"ns:{key}")
+            if raw is None:
+                self.near.drop(tokens.pop(key))
+            else:
+                self.near.store(tokens.pop(key), raw, raw, math.inf)
+            return raw
+
+    def set(self, key: str, value: bytes | str) -> None:
+        """Put `value` at `key`."""
+        try:
+            self.client.set(f"ns:{key}", value)
+        finally:
+            self.near.wrote([key])
+
+    def close(self) -> None:
+        """End tracking, near cache and client."""
+        self.tracking.close()
+        self.near.close()
+        self.client.close()
+        self._told.close()
 
 
 class Scripted:

@@ -15,8 +15,9 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.target = target
         self.delay = 0.0  # seconds that each piece is held back, in either direction
-        self._flowing = threading.Event()
-        self._flowing.set()
+        self.held = 0  # answers that are held back
+        self._asking, self._answering = threading.Event(), threading.Event()
+        self.resume()
         self._closing = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -47,25 +48,42 @@ class Proxy:
             for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._pairs.append((client, server))
-            for source, sink in ((client, server), (server, client)):
-                self._run(self._pass_on, source, sink)
+            self._run(self._ask, client, server)
+            self._run(self._answer, server, client)
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
+            while data := client.recv(65_536):
                 if self.delay:
                     time.sleep(self.delay)
-                self._flowing.wait()
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
+                self._asking.wait()
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65_536):
+                if self.delay:
+                    time.sleep(self.delay)
+                self.held += 1
+                self._answering.wait()
+                self.held -= 1
+                client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
 
     def silence(self) -> None:
         """Pass nothing on; connections stay open, and new ones are accepted."""
-        self._flowing.clear()
+        self._asking.clear()
+        self._answering.clear()
+
+    def mute(self) -> None:
+        """Pass no answers on, while the server hears what it is asked."""
+        self._answering.clear()
 
     def resume(self) -> None:
         """Pass on again, first what was held back."""
-        self._flowing.set()
+        self._asking.set()
+        self._answering.set()
 
     def cut(self) -> None:
         """Close all connections, on both sides."""

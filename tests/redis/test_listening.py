@@ -257,25 +257,28 @@ def test_servers_that_come_and_go_are_followed_and_left(
 
 def test_a_restart_in_the_middle_of_beginning_is_not_overlooked(server, sink, listen, wait_until):
     """Between the look whether to connect anew and the word that all is well."""
-    reset, before = sink.reset, []
+    reset, trust, trusted = sink.reset, sink.trust, []
 
     def restart_once():
         reset()
         sink.reset = reset
         tracking.restart()
-        before.append(sink.trusted())
 
-    sink.reset = restart_once
+    def note(until):
+        trusted.append(len(server.ends))
+        trust(until)
+
+    sink.reset, sink.trust = restart_once, note
     tracking = listen()
     tracking.start()
     server.welcomes()
 
     server.is_left()
-    assert before == [False]
-    assert sink.told == ["reset"]
     assert wait_until(lambda: len(server.ends) == 2)
     server.welcomes()
     assert wait_until(sink.trusted)
+    assert set(trusted) == {2}
+    assert sink.told == ["reset", "reset"]
 
 
 def test_closed_before_it_starts_it_never_starts(listen):

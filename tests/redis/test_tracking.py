@@ -94,12 +94,14 @@ def test_names_that_are_no_keys_are_passed_over(tracked, writer):
     assert tracked.told() == ["k"]
 
 
-def test_removing_everything_resets(tracked, writer):
+def test_removing_everything_resets(tracked, writer, caplog):
     tracked.sink.reset = lambda: tracked.sink.told.append("all")
 
     writer.flushall()
 
     assert tracked.told() == "all"
+    assert tracked.sink.trusted()
+    assert caplog.records == []
 
 
 def test_a_hundred_thousand_removals_are_told(tracked, writer):

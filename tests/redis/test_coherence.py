@@ -1,0 +1,247 @@
+"""Near cache and listener together on real servers: what is read is what the server has."""
+
+import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+
+from tests.listening import HEARTBEAT, Follower, listeners
+from tests.proxy import proxied
+from tests.servers import PATIENCE, eventually
+
+
+@pytest.fixture
+def follow():
+    made = []
+
+    def follow(*args, **options):
+        made.append(Follower(*args, **options))
+        return made[-1].begin()
+
+    yield follow
+    for follower in made:
+        follower.close()
+    eventually(lambda: not listeners())
+
+
+@pytest.fixture
+def writer(server):
+    return server.client()
+
+
+@pytest.fixture
+def follower(server, follow):
+    return follow(server.port)
+
+
+def warm(follower, *keys):
+    """Read keys until they come from the near cache."""
+    for key in keys:
+
+        def near(key=key):
+            before = follower.asked
+            follower.get(key)
+            return follower.asked == before
+
+        eventually(near)
+
+
+def test_what_others_write_is_read(follower, writer):
+    writer.set("ns:k", "v1")
+    warm(follower, "k")
+
+    writer.set("ns:k", "v2")
+
+    eventually(lambda: follower.get("k") == b"v2")
+
+
+def test_what_others_remove_is_gone(follower, writer):
+    writer.set("ns:k", "v1")
+    warm(follower, "k")
+
+    writer.delete("ns:k")
+
+    eventually(lambda: follower.get("k") is None)
+
+
+def test_an_own_write_is_read_by_the_next_line(follower):
+    for number in range(500):
+        follower.set("k", str(number))
+        assert follower.get("k") == b"%d" % number
+        assert follower.get("k") == b"%d" % number
+
+
+def test_an_unchanged_key_is_asked_for_once(follower, writer):
+    writer.set("ns:k", "v1")
+    warm(follower, "k")
+    before = follower.asked
+
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(follower.get, ["k"] * 1000))
+
+    assert set(read) == {b"v1"}
+    assert follower.asked == before
+
+
+def test_an_answer_that_its_invalidation_overtakes_is_not_kept(server, writer, follow):
+    with proxied(server.port) as proxy, ThreadPoolExecutor(1) as pool:
+        follower = follow(proxy.port, listens=server.port)
+        writer.set("ns:k", "v1")
+        follower.get("other")  # connects
+        bell = follower.near.bell("k")
+
+        proxy.mute()
+        slow = pool.submit(follower.get, "k")
+        eventually(lambda: proxy.held)
+        writer.set("ns:k", "v2")
+        bell.wait(PATIENCE)
+        proxy.resume()
+
+        assert slow.result(PATIENCE) == b"v1"  # it began before v2 was written
+        assert follower.near.keys() == []
+        assert follower.get("k") == b"v2"
+
+
+def test_while_the_listener_hears_nothing_the_server_is_asked(server, writer, follow):
+    with proxied(server.port) as proxy:
+        follower = follow(server.port, listens=proxy.port, heartbeat=HEARTBEAT)
+        writer.set("ns:k", "v1")
+        warm(follower, "k")
+
+        proxy.silence()
+        writer.set("ns:k", "v2")  # nobody tells
+        eventually(lambda: not follower.near.trusted())
+
+        assert follower.get("k") == b"v2"
+        assert follower.near.keys() == []
+        proxy.resume()
+        warm(follower, "k")
+
+
+def test_staleness_without_news_ends_with_the_heartbeat(server, writer, follow, waits):
+    with proxied(server.port) as proxy:
+        follower = follow(server.port, listens=proxy.port, heartbeat=HEARTBEAT)
+        writer.set("ns:k", "v1")
+        warm(follower, "k")
+
+        proxy.mute()
+        writer.set("ns:k", "v2")
+        _, stale = waits(lambda: eventually(lambda: follower.get("k") == b"v2"))
+
+        assert stale < HEARTBEAT + 0.2
+
+
+@pytest.mark.parametrize("fault", ["cut", "half_close"])
+def test_after_a_cut_nothing_from_before_it_is_read(server, writer, follow, fault):
+    with proxied(server.port) as proxy:
+        follower = follow(server.port, listens=proxy.port)
+        writer.set("ns:k", "v1")
+        warm(follower, "k")
+
+        getattr(proxy, fault)()
+        eventually(lambda: proxy.connections == 2)
+        writer.set("ns:k", "v2")
+        eventually(follower.near.trusted)
+
+        eventually(lambda: follower.get("k") == b"v2")
+        warm(follower, "k")
+        assert follower.get("k") == b"v2"
+
+
+def test_everything_flushed_is_gone(follower, writer):
+    keys = [f"k{number}" for number in range(100)]
+    writer.mset({f"ns:{key}": "v" for key in keys})
+    warm(follower, *keys)
+
+    writer.flushall()
+
+    eventually(lambda: not follower.near.keys())
+    assert [follower.get(key) for key in keys] == [None] * 100
+
+
+def test_after_a_restart_of_the_server_nothing_old_is_read(own_server, follow):
+    follower = follow(own_server.port)
+    follower.set("k", "v1")
+    warm(follower, "k")
+
+    own_server.kill()
+    eventually(lambda: not follower.near.trusted())
+    with pytest.raises(redis.ConnectionError):
+        follower.get("k")
+    assert follower.near.get("k") == b"v1"  # for who prefers it to nothing
+    own_server.restart()
+    own_server.client().set("ns:l", "v2")
+
+    eventually(follower.near.trusted)
+    assert follower.get("k") is None
+    assert follower.get("l") == b"v2"
+
+
+def test_a_forked_child_starts_empty_and_is_coherent_by_itself(follower, writer):
+    """Before it listens itself it asks the server: nobody tells it anything."""
+    writer.set("ns:k", "v1")
+    warm(follower, "k")
+    token = follower.near.begin("slow")
+    ours, childs = multiprocessing.Pipe()
+
+    def read():
+        follower.tracking.after_fork_in_child()
+        childs.send((follower.near.keys(), follower.near.trusted(), follower.get("k")))
+        assert follower.near.begin("slow").fetches is not token.fetches
+        follower.begin()
+        warm(follower, "k")
+        childs.send(follower.get("k"))
+        eventually(lambda: follower.get("k") == b"v2")
+        childs.send(follower.get("k"))
+
+    child = multiprocessing.get_context("fork").Process(target=read)
+    child.start()
+    with ours, childs:
+        told = []
+        for _ in range(2):
+            assert ours.poll(PATIENCE)
+            told.append(ours.recv())
+        assert told == [([], False, b"v1"), b"v1"]
+        assert follower.near.keys() == ["k"]
+        writer.set("ns:k", "v2")
+        assert ours.poll(PATIENCE)
+        assert ours.recv() == b"v2"
+    child.join(PATIENCE)
+
+    assert child.exitcode == 0
+    eventually(lambda: follower.get("k") == b"v2")
+    follower.near.abandon(token)
+
+
+def test_no_reader_sees_a_key_go_back_in_time(follower, server):
+    """Another process writes numbers that grow; a reader knows what any other has read before."""
+    seen, over, back = {"a": 0, "b": 0}, threading.Event(), []
+
+    def write():
+        client = server.client()
+        for number in range(1, 2001):
+            client.set(f"ns:{'ab'[number % 2]}", number)
+
+    def read(key):
+        while not over.is_set():
+            least = seen[key]
+            found = int(follower.get(key) or 0)
+            if found < least:
+                back.append((key, least, found))
+            seen[key] = max(seen[key], found)
+
+    writer = multiprocessing.get_context("fork").Process(target=write)
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read, key) for key in [*seen] * 2]
+        writer.start()
+        writer.join(PATIENCE)
+        eventually(lambda: seen == {"a": 2000, "b": 1999})
+        over.set()
+        for done in readers:
+            done.result(PATIENCE)
+
+    assert back == []
+    assert follower.near.stats().hits > 0
+    assert follower.asked > 100
