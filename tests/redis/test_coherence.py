@@ -54,7 +54,7 @@ def test_what_others_write_is_read(follower, writer):
 
     writer.set("ns:k", "v2")
 
-    eventually(lambda: follower.get("k") == b"v2")
+    assert eventually(lambda: follower.get("k") == b"v2")
 
 
 def test_what_others_remove_is_gone(follower, writer):
@@ -63,7 +63,7 @@ def test_what_others_remove_is_gone(follower, writer):
 
     writer.delete("ns:k")
 
-    eventually(lambda: follower.get("k") is None)
+    assert eventually(lambda: follower.get("k") is None)
 
 
 def test_an_own_write_is_read_by_the_next_line(follower):
