@@ -162,6 +162,20 @@ def meanwhile() -> Callable[[Callable[[], object]], Any]:
 
 
 @pytest.fixture(scope="session")
+def error_of() -> Callable[..., Exception | None]:
+    """Return a function that gives what a call raises, or None, so that a test can assert it."""
+
+    def error_of(call: Callable[..., object], *args: object) -> Exception | None:
+        try:
+            call(*args)
+        except Exception as error:
+            return error
+        return None
+
+    return error_of
+
+
+@pytest.fixture(scope="session")
 def waits() -> Callable[..., tuple[list[float], float]]:
     """Return a function that tells how long other threads wait while a call runs.
 

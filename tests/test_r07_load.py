@@ -64,15 +64,6 @@ def some_function():
     raise AssertionError("called")
 
 
-def error_of(call, *args):
-    """Return what a call raises, or None."""
-    try:
-        call(*args)
-    except Exception as error:
-        return error
-    return None
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "snapshot"
@@ -252,7 +243,7 @@ def test_a_newer_version_is_said_to_be_one(cache, path, seal, newer):
 
 @pytest.mark.clause("R7.6")
 @pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
-def test_plain_data_comes_back(cache, path, value):
+def test_plain_data_comes_back(cache, path, value, error_of):
     cache.set("k", value)
 
     errors = error_of(cache.save, path), error_of(cache.load, path)
@@ -459,7 +450,7 @@ def test_nothing_is_unpickled_before_the_digest_is_right(make_cache, path):
 
 
 @pytest.mark.clause("R7.7")
-def test_a_change_anywhere_in_a_large_file_is_noticed(cache, path):
+def test_a_change_anywhere_in_a_large_file_is_noticed(cache, path, error_of):
     cache.set_many({f"k{number}": bytes(100_000) for number in range(40)})
     cache.save(path)
     cache.clear()
@@ -597,7 +588,7 @@ def test_paths_are_written_under_the_name_that_every_python_knows(cache, path):
 
 
 @pytest.mark.clause("R7.10")
-def test_the_name_that_python_3_13_gives_to_paths_is_read(cache, path, forge):
+def test_the_name_that_python_3_13_gives_to_paths_is_read(cache, path, forge, error_of):
     forge(
         b"\x80\x04]((X\x01\x00\x00\x00k\x8c\x0epathlib._local\x8c\x0dPurePosixPath\x93"
         b"X\x01\x00\x00\x00a\x85RNte."
