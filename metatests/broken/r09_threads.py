@@ -1,3 +1,348 @@
-"""."""
+"""Caches whose calls get into each other's way."""
 
-DEVIATIONS = []
+from .deviation import Deviation, breaks
+
+CACHE = "core.DistributedCache"
+FLIGHTS = "flights.Flights"
+GET_OR_SET = f"{CACHE}.get_or_set"
+STORE = f"{CACHE}._store_locked"
+LOCKED = "with self._lock:"
+
+
+def lockless(verb: str) -> Deviation:
+    """Return the cache whose `verb` takes no lock."""
+    return breaks("R9.1", f"{verb} takes no lock", (f"{CACHE}.{verb}", LOCKED, "if True:"))
+
+
+def forgetful(name: str, *edits: tuple[str, str, str]) -> Deviation:
+    """Return a cache that keeps a factory's value though the key was written or removed."""
+    return breaks("R9.3", f"{name} does not keep a factory's value out", *edits)
+
+
+DEVIATIONS = [
+    *map(lockless, ("add", "replace", "touch", "pop", "delete_many", "get_many", "set_many")),
+    *map(lockless, ("clear", "load", "reset_stats", "cleanup")),
+    breaks(
+        "R9.1",
+        "set takes no lock",
+        (f"{CACHE}.set", "self._acquire()", "pass"),
+        (f"{CACHE}.set", "self._release()", "pass"),
+    ),
+    breaks(
+        "R9.1",
+        "the lock cannot be taken twice",
+        (f"{CACHE}.__init__", "threading.RLock()", "threading.Lock()"),
+        (GET_OR_SET, "self._lock._is_owned()", "False"),
+    ),
+    breaks(
+        "R9.1",
+        "the flights' lock cannot be taken twice",
+        (f"{FLIGHTS}.__init__", "threading.RLock()", "threading.Lock()"),
+    ),
+    breaks(
+        "R9.1",
+        "set keeps the lock after an error",
+        (
+            f"{CACHE}.set",
+            "finally:\n        self._release()",
+            "except KeyError:\n        pass\n    else:\n        self._release()",
+        ),
+    ),
+    breaks(
+        "R9.1",
+        "a get_or_set inside another call waits for a third party",
+        (GET_OR_SET, "self._lock._is_owned()", "False"),
+    ),
+    breaks(
+        "R9.1",
+        "a read that meets a removal raises",
+        (
+            f"{CACHE}.get",
+            "if key in entries:\n        try:",
+            "if key in entries:\n        time.sleep(0)\n        try:",
+        ),
+        (f"{CACHE}.get", "except KeyError:", "except IndexError:"),
+    ),
+    breaks(
+        "R9.1",
+        "keys walks the storage that others change",
+        (f"{CACHE}.keys", "list(dict.keys(self._entries))", "[key for key in self._entries]"),
+        (f"{CACHE}.keys", LOCKED, "if True:"),
+    ),
+    breaks(
+        "R9.1",
+        "delete_pattern takes what is set while it runs",
+        (f"{CACHE}._note_write_locked", "written.add(key)", "pass"),
+    ),
+    breaks(
+        "R9.1",
+        "set does not tell a delete_pattern under way",
+        (f"{CACHE}.set", "if self._running or self._journals:", "if self._running:"),
+    ),
+    breaks(
+        "R9.2",
+        "get_or_set holds the lock while the factory runs",
+        (GET_OR_SET, "value = factory() if entry is None else entry[0]", "pass"),
+        (
+            GET_OR_SET,
+            "entry = self._live_locked(key, gone)",
+            "entry = self._live_locked(key, gone)"
+            "\n            value = factory() if entry is None else entry[0]",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "values are pickled under the lock",
+        (f"{CACHE}.save", "snapshot.write(", "with self._lock: snapshot.write("),
+    ),
+    breaks(
+        "R9.2",
+        "values are unpickled under the lock",
+        (
+            f"{CACHE}.load",
+            "for keys, values, ends in slices:",
+            "self._acquire()\n    for keys, values, ends in slices:",
+        ),
+        (f"{CACHE}.load", "_let_go(*former)", "self._release(); _let_go(*former)"),
+    ),
+    breaks(
+        "R9.2",
+        "keys matches under the lock",
+        (f"{CACHE}.keys", "now = monotonic()", "self._acquire(); now = monotonic()"),
+        (f"{CACHE}.keys", "return matching", "self._release(); return matching"),
+    ),
+    breaks(
+        "R9.2",
+        "delete_pattern matches under the lock",
+        (
+            f"{CACHE}.delete_pattern",
+            "for part in _slices_of(keys):",
+            "self._acquire()\n        for part in _slices_of(keys):",
+        ),
+        (f"{CACHE}.delete_pattern", "removed = 0", "removed = 0; self._release()"),
+    ),
+    breaks(
+        "R9.2",
+        "what expires is released under the lock",
+        (f"{CACHE}._remove_locked", "gone.append(entry)", "entry = (0, 0, entry[2])"),
+    ),
+    breaks(
+        "R9.2",
+        "what set_many overwrites is released under the lock",
+        (STORE, "gone.append(old)", "old = old[:0] + (None, *old[1:])"),
+    ),
+    breaks(
+        "R9.2",
+        "what set overwrites is released under the lock",
+        (f"{CACHE}.set", "finally:", "finally:\n        old = gone = None"),
+    ),
+    breaks(
+        "R9.2",
+        "what is evicted is released under the lock",
+        (f"{CACHE}._make_room_locked", "gone.append(entry)", "entry = (None, *entry[1:])"),
+    ),
+    breaks(
+        "R9.2",
+        "what expired to make room is released under the lock",
+        (f"{CACHE}._make_room_locked", "gone += expired", "del expired"),
+    ),
+    breaks(
+        "R9.2",
+        "what cleanup removes is released under the lock",
+        (
+            f"{CACHE}.cleanup",
+            "more = self._expiry.due(now)",
+            "more = self._expiry.due(now)\n            removed += len(gone)\n            gone = []",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "what clear removes is released under the lock",
+        (f"{CACHE}.clear", "    _let_go(*former)", "        _let_go(*former)"),
+    ),
+    breaks(
+        "R9.2",
+        "what load replaces is released under the lock",
+        (f"{CACHE}.load", "\n    _let_go(*former)", "\n        _let_go(*former)"),
+    ),
+    breaks(
+        "R9.2",
+        "what pop removes is released under the lock",
+        (f"{CACHE}.pop", "gone: list[Entry] = []", "gone: list[Entry] = []; result = None"),
+        (f"{CACHE}.pop", "return entry[0]", "del entry; gone.clear(); return None"),
+    ),
+    breaks(
+        "R9.2",
+        "what delete removes is released under the lock",
+        (
+            f"{CACHE}.delete_many",
+            "removed += self._remove_locked(key, gone)",
+            "removed += self._remove_locked(key, gone); gone.clear()",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "what delete_pattern removes is released under the lock",
+        (
+            f"{CACHE}._delete_unwritten",
+            "removed += self._remove_locked(key, gone)",
+            "removed += self._remove_locked(key, gone); gone.clear(); entry = None",
+        ),
+    ),
+    breaks(
+        "R9.3",
+        "every caller runs its factory",
+        (f"{FLIGHTS}.join", "if flight is None:", "if True:"),
+    ),
+    breaks(
+        "R9.3",
+        "who missed before another landed runs the factory again",
+        (GET_OR_SET, "entry = self._live_locked(key, gone)", "entry = None"),
+    ),
+    breaks("R9.3", "waiters get None", (f"{FLIGHTS}.land", "flight.value = value", "pass")),
+    breaks(
+        "R9.3",
+        "waiters get None for an exception",
+        (f"{FLIGHTS}.fail", "flight.error = error", "pass"),
+    ),
+    breaks(
+        "R9.3",
+        "waiters get another exception",
+        (
+            f"{FLIGHTS}.wait",
+            "raise flight.error.with_traceback(None)",
+            "raise RuntimeError('the factory failed')",
+        ),
+    ),
+    breaks(
+        "R9.3",
+        "the caller of a failing factory gets None",
+        (
+            GET_OR_SET,
+            "self._flights.fail(flight, error)\n        raise",
+            "self._flights.fail(flight, error)\n        return None",
+        ),
+    ),
+    breaks(
+        "R9.3",
+        "waiters of a factory that fails wait on",
+        (GET_OR_SET, "self._flights.fail(flight, error)", "pass"),
+    ),
+    breaks(
+        "R9.3",
+        "waiters wait on where the error is no Exception",
+        (GET_OR_SET, "except BaseException", "except Exception"),
+    ),
+    breaks(
+        "R9.3",
+        "an error is kept for those who ask later",
+        (
+            f"{FLIGHTS}._end",
+            "if self.running.get(flight.key) is flight:",
+            "if flight.error is None:",
+        ),
+    ),
+    breaks(
+        "R9.3",
+        "a value is kept for those who ask later",
+        (f"{FLIGHTS}._end", "del self.running[flight.key]", "pass"),
+    ),
+    breaks(
+        "R9.3",
+        "the value is not stored",
+        (GET_OR_SET, "if entry is None and flight.store:", "if False:"),
+    ),
+    breaks(
+        "R9.3",
+        "a factory that needs its own key waits for itself",
+        (f"{FLIGHTS}.join", "while ahead is not None:", "while False:"),
+    ),
+    breaks(
+        "R9.3",
+        "a factory that needs itself over another waits",
+        (f"{FLIGHTS}.join", "ahead = self._waiting.get(ahead.leader)", "ahead = None"),
+    ),
+    breaks(
+        "R9.3",
+        "a factory that needs itself over two others waits",
+        (
+            f"{FLIGHTS}.join",
+            "while ahead is not None:",
+            "for _ in range(2):\n            if ahead is None: break",
+        ),
+    ),
+    breaks(
+        "R9.3", "who waits is not noted", (f"{FLIGHTS}.join", "self._waiting[me] = flight", "pass")
+    ),
+    breaks(
+        "R9.3",
+        "who has waited is taken to wait for ever",
+        (f"{FLIGHTS}.wait", "self._waiting.pop(threading.get_ident(), None)", "pass"),
+    ),
+    breaks(
+        "R9.3",
+        "any factory inside a factory is refused",
+        (
+            f"{FLIGHTS}.join",
+            "if flight is None:",
+            "if any(each.leader == me for each in self.running.values()):"
+            "\n            raise RuntimeError(key)\n        if flight is None:",
+        ),
+    ),
+    breaks(
+        "R9.3",
+        "the life begins with the call",
+        (GET_OR_SET, "value: V =", "begin = monotonic()\n    value: V ="),
+        (
+            GET_OR_SET,
+            "self._store_locked(key, value, life, gone)",
+            "self._store_locked(key, value, max(life - monotonic() + begin, 1), gone)",
+        ),
+    ),
+    forgetful("a write", (f"{CACHE}._note_write_locked", "self._flights.forget(key)", "pass")),
+    forgetful("set", (f"{CACHE}.set", "if self._running or self._journals:", "if self._journals:")),
+    forgetful("delete", (f"{CACHE}.delete_many", "self._flights.forget(key)", "pass")),
+    forgetful("pop", (f"{CACHE}.pop", "self._flights.forget(key)", "pass")),
+    forgetful("delete_pattern", (f"{CACHE}.delete_pattern", "self._flights.forget(key)", "pass")),
+    forgetful("clear or load", (f"{CACHE}._install_locked", "self._flights.forget_all()", "pass")),
+    breaks(
+        "R9.3",
+        "a write of any key keeps a factory's value out",
+        (f"{CACHE}._note_write_locked", "self._flights.forget(key)", "self._flights.forget_all()"),
+    ),
+    breaks(
+        "R9.3",
+        "a removal of any key keeps a factory's value out",
+        (f"{CACHE}.delete_many", "self._flights.forget(key)", "self._flights.forget_all()"),
+    ),
+    breaks(
+        "R9.3",
+        "a pattern keeps values out that it does not match",
+        (f"{CACHE}.delete_pattern", "if in_flight[key]:", "if True:"),
+    ),
+    breaks(
+        "R9.3",
+        "a factory's value that was not stored is lost",
+        (GET_OR_SET, "\n    return value", "\n    return value if flight.store else self.get(key)"),
+    ),
+    breaks(
+        "R9.3",
+        "a factory may be no callable",
+        (GET_OR_SET, "if not callable(factory):", "if False:"),
+        (
+            GET_OR_SET,
+            "value = factory() if entry is None else entry[0]",
+            "value = (factory() if callable(factory) else factory) if entry is None else entry[0]",
+        ),
+    ),
+    breaks(
+        "R9.3",
+        "None counts as missing",
+        (
+            GET_OR_SET,
+            "if value is not _MISSING:",
+            "if value is not _MISSING and value is not None:",
+        ),
+        (GET_OR_SET, "value = factory() if entry is None else entry[0]", "value = factory()"),
+    ),
+]
