@@ -1,0 +1,11 @@
+"""Mutants of `cache/`: every small edit of the source, each of which some test has to notice.
+
+    python -m metatests.mutants                   # all modules; writes metatests/results/mutants.md
+    python -m metatests.mutants expiry patterns   # these only; prints what survives
+
+operators   what is edited, and how
+reach       which tests reach which line, and what each test costs
+workers     one patched copy of the project for each process, in which a mutant meets its tests
+verdicts    what is known from former runs, and what is listed as equivalent
+report      the tables
+"""
