@@ -31,7 +31,8 @@ def main() -> int:
         raise SystemExit(f"no such module: {', '.join(sorted(unknown))}")
     found = [mutant for path in wanted for mutant in mutants(path, sources[path])]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    known = verdicts.Verdicts(FOLDER / "verdicts.json", verdicts.digests(PROJECT, options.tests))
+    chosen = f"{options.tests}, {options.below}"
+    known = verdicts.Verdicts(FOLDER / "verdicts.json", verdicts.digests(PROJECT, chosen))
     results: report.Results = {}
     if not options.fresh:
         results = {mutant: outcome for mutant in found if (outcome := known.known(mutant))}
@@ -66,6 +67,13 @@ def _options() -> Any:
     parser = argparse.ArgumentParser(prog="python -m metatests.mutants", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="of cache/; else all")
     parser.add_argument("--tests", default="tests", help="files and folders, apart by spaces")
+    parser.add_argument(
+        "--below",
+        type=float,
+        default=1e9,
+        metavar="SECONDS",
+        help="leave out tests that take longer",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--fresh", action="store_true", help="use no former verdict")
     return parser.parse_args()
@@ -97,7 +105,11 @@ def _try_all(
             worker.know(costs)
         print(f"{len(costs)} tests pass without a mutant, in {sum(costs.values()):.0f} s")
         while trials:
-            costs = {test: seconds for test, seconds in costs.items() if test not in unfit}
+            costs = {
+                test: seconds
+                for test, seconds in costs.items()
+                if test not in unfit and seconds < options.below
+            }
             progress = _Progress(len(trials))
             planned = _planned(trials, sources, reached, costs, results)
             for mutant, outcome in workers.tried(pool, planned):

@@ -140,7 +140,7 @@ class _Module:
         scope = self.source[start:end].decode()
         parts = (self.path, *around.place, scope, edit.start - start, edit.end - start, edit.text)
         first = self.source.rfind(b"\n", 0, edit.start) + 1
-        last = self.source.find(b"\n", edit.end)
+        last = (self.source + b"\n").find(b"\n", edit.end)
         after = self.source[first : edit.start] + edit.text.encode() + self.source[edit.end : last]
         names = {
             name.id

@@ -51,8 +51,8 @@ class Verdicts:
         return self._tests.get(test.partition("[")[0] if test else "", "gone")
 
 
-def digests(project: pathlib.Path, chosen: str = "tests") -> dict[str, str]:
-    """Return a digest of each test function's source by its id, and of all the chosen ones by ""."""
+def digests(project: pathlib.Path, chosen: str) -> dict[str, str]:
+    """Return a digest of each test function's source by its id, and one of everything by ""."""
     found, everything = {}, hashlib.sha256(chosen.encode())
     for file in [project / "conftest.py", *sorted(project.glob("tests/**/*.py"))]:
         source = file.read_text()
