@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from .plugin import ARGUMENTS, Chosen, files_of, settle, write_bytecode
 
@@ -67,8 +67,11 @@ def copied(project: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
 class Worker:
     """One process and its copy of the project."""
 
+    pipes: ClassVar[list[Any]] = []  # our ends, of which no worker may keep one open
+
     def __init__(self, folder: pathlib.Path, suites: list[str]) -> None:
         self.ours, theirs = multiprocessing.Pipe()
+        self.pipes.append(self.ours)
         context = multiprocessing.get_context("fork")
         self.process = context.Process(target=_work, args=(folder, suites, theirs), daemon=True)
         self.process.start()
@@ -84,6 +87,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
+        self.pipes.remove(self.ours)
         self.ours.close()
         self.process.join(30)
 
@@ -112,6 +116,8 @@ def tried(
 
 
 def _work(folder: pathlib.Path, suites: list[str], pipe: Any) -> None:
+    for inherited in Worker.pipes:
+        inherited.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir(folder)
     sys.path[:0] = [str(folder)]
