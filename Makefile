@@ -54,10 +54,19 @@ check: $(READY)  ## lint, format, types, and branch coverage of cache/ at 100 %
 metatest: $(READY)  ## prove that the suites cover every clause and can fail
 	$(RUN) -m pytest metatests -m "not soak"
 
-bench: $(READY)  ## compare with the obvious implementation: speed, and how long a hit waits
+# One by one, as one that can't be installed here is no reason to leave out the others.
+PEERS := $(READY)-peers
+$(PEERS): $(READY) benchmarks/requirements.txt
+	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
+		$(PIP) install --only-binary :all: "$$peer" </dev/null || \
+			echo "$$peer has no wheel for this Python: it is left out" >&2; \
+	done
+	@touch $@
+
+bench: $(PEERS)  ## compare speed, pauses, memory with the obvious implementation and with peers
 	$(RUN) -m benchmarks
 
-bench-quick: $(READY)  ## the same, roughly, in a minute
+bench-quick: $(PEERS)  ## the same, roughly, in less than a minute
 	$(RUN) -m benchmarks --quick
 
 soak: $(READY)  ## run the long versions: storms, kills, forks by the hundred
