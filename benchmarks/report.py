@@ -166,8 +166,8 @@ def _threads(results: Results) -> str:
         for one in sorted(results.get("threads", []), key=lambda one: _ORDER.index(one["name"]))
     ]
     return (
-        "Nine reads to a write, Zipf keys, 10,000 entries. The worst of ten rounds, as a part of the"
-        " median one, tells of convoys.\n\n"
+        "Nine reads to a write, Zipf keys, 10,000 entries. The worst of ten rounds, as a part of"
+        " the median one, tells of convoys.\n\n"
         + table(["", "times the baseline", "worst round", "million operations a second"], rows)
     )
 
@@ -334,45 +334,45 @@ def _of(part: str, field: str, ttl: bool) -> Callable[[Results], float]:
 
 # What, the goal (at least; at most, where it is negative), and where the figure is found.
 GOALS: list[tuple[str, float, Callable[[Results], float]]] = [
-    ("get hit, 1,000 entries, times the baseline's speed", 2.0, _ratio(1_000, "hit", False)),
-    ("the same with a ttl", 2.0, _ratio(1_000, "hit", True)),
-    ("get hit, 10,000", 1.7, _ratio(10_000, "hit", False)),
-    ("with a ttl", 1.7, _ratio(10_000, "hit", True)),
-    ("get hit, 1,000,000", 1.1, _ratio(1_000_000, "hit", False)),
-    ("with a ttl", 1.1, _ratio(1_000_000, "hit", True)),
-    ("miss, 1,000", 1.5, _ratio(1_000, "miss", False)),
-    ("overwrite, 1,000", 1.5, _ratio(1_000, "overwrite", False)),
-    ("with a ttl", 1.5, _ratio(1_000, "overwrite", True)),
-    ("set that evicts, 1,000", 1.5, _ratio(1_000, "evicting set", False)),
-    ("with a ttl", 1.5, _ratio(1_000, "evicting set", True)),
-    ("four threads, 90/10", 1.6, _thread("ratio")),
-    ("its worst round of ten, of the median one", 0.6, _thread("worst")),
-    ("cleanup of a million expired, times the baseline's speed", 1.0, _faster(CLEANUP)),
+    ("get hit, 1,000 entries", 2.0, _ratio(1_000, "hit", False)),
+    ("… with a ttl", 2.0, _ratio(1_000, "hit", True)),
+    ("get hit, 10,000 entries", 1.7, _ratio(10_000, "hit", False)),
+    ("… with a ttl", 1.7, _ratio(10_000, "hit", True)),
+    ("get hit, 1,000,000 entries", 1.1, _ratio(1_000_000, "hit", False)),
+    ("… with a ttl", 1.1, _ratio(1_000_000, "hit", True)),
+    ("get miss, 1,000 entries", 1.5, _ratio(1_000, "miss", False)),
+    ("set that overwrites, 1,000 entries", 1.5, _ratio(1_000, "overwrite", False)),
+    ("… with a ttl", 1.5, _ratio(1_000, "overwrite", True)),
+    ("set that evicts, 1,000 entries", 1.5, _ratio(1_000, "evicting set", False)),
+    ("… with a ttl", 1.5, _ratio(1_000, "evicting set", True)),
+    ("four threads, nine reads to a write", 1.6, _thread("ratio")),
+    ("… the worst round of ten, of the median one", 0.6, _thread("worst")),
+    ("cleanup of a million expired", 1.0, _faster(CLEANUP)),
+    ('keys("user:123*") of a million', 10, _faster('keys("user:123*")')),
+    ('keys("*7*") of a million', 4.5, _faster('keys("*7*")')),
     ("cleanup with nothing expired, µs", -50, lambda found: _wait(IDLE, "seconds")(found) * 1000),
-    ('keys("user:123*"), times the baseline\'s speed', 10, _faster('keys("user:123*")')),
-    ('keys("*7*")', 4.5, _faster('keys("*7*")')),
-    ("save, times plain pickle.dump's seconds", -2.0, _of("snapshots", "save", False)),
-    ("load, times plain pickle.load's", -1.8, _of("snapshots", "load", False)),
-    ("longest wait of a read, ms: during cleanup", -30, _wait(CLEANUP)),
-    ('during keys("user:123*")', -30, _wait('keys("user:123*")')),
-    ('during keys("*7*")', -30, _wait('keys("*7*")')),
-    ("during delete_pattern of a tenth", -30, _wait("delete_pattern")),
-    ("during save", -30, _wait("save")),
-    ("during load", -30, _wait("load")),
-    ("longest wait of a write, ms: during save", -1000, _wait("save", "writer_wait")),
+    ("save, of a plain pickle.dump's seconds", -2.0, _of("snapshots", "save", False)),
+    ("load, of a plain pickle.load's seconds", -1.8, _of("snapshots", "load", False)),
+    ("longest wait of a read beside cleanup, ms", -30, _wait(CLEANUP)),
+    ('… beside keys("user:123*")', -30, _wait('keys("user:123*")')),
+    ('… beside keys("*7*")', -30, _wait('keys("*7*")')),
+    ("… beside delete_pattern of 100,000", -30, _wait("delete_pattern")),
+    ("… beside save", -30, _wait("save")),
+    ("… beside load", -30, _wait("load")),
+    ("longest wait of a write beside save, ms", -1000, _wait("save", "writer_wait")),
     ("bytes per entry with a ttl", -272, _of("memory", "bytes", True)),
-    ("more after ten rewrites of every key", -1, _of("memory", "grown", True)),
+    ("… more after ten rewrites of every key", -1, _of("memory", "grown", True)),
 ]
 
 
-def measured(results: Results) -> list[tuple[str, float, float | None]]:
-    """Return what, goal and figure of each goal; None where this run has not measured it."""
-    found = []
-    for what, goal, find in GOALS:
+def measured(results: Results) -> list[float | None]:
+    """Return the figure of each goal; None where this run has not measured it."""
+    found: list[float | None] = []
+    for _, _, find in GOALS:
         try:
-            found.append((what, goal, find(results)))
+            found.append(find(results))
         except (StopIteration, KeyError):
-            found.append((what, goal, None))
+            found.append(None)
     return found
 
 
@@ -385,7 +385,7 @@ def goals(results: Results) -> str:
     """Return the table of goals, those that are missed included."""
     rows = [
         [what, _goal(goal), _figure(figure), "yes" if met(goal, figure) else "**no**"]
-        for what, goal, figure in measured(results)
+        for (what, goal, _), figure in zip(GOALS, measured(results), strict=True)
         if figure is not None
     ]
     return table(["DistributedCache", "goal", "measured", "met"], rows)
@@ -404,14 +404,25 @@ def _figure(figure: float) -> str:
 # -- README ---------------------------------------------------------------------------------------
 
 
+_PEERS = [
+    "",
+    "hit",
+    "miss",
+    "overwrite",
+    "set that evicts",
+    "four threads",
+    'a read waits beside keys("*7*") of a million, ms',
+]
+
+
 def readme_section(all_results: list[Results]) -> str:
     """Return what stands under "Speed" in the README."""
     versions = [label(one["about"]) for one in all_results]
     columns = [measured(one) for one in all_results]
-    rows = []
-    for what, goal, _ in columns[0]:
-        figures = [dict_of[what, goal] for dict_of in map(_figures, columns)]
-        rows.append([what, _goal(goal), *(_shown(goal, figure) for figure in figures)])
+    rows = [
+        [what, _goal(goal), *(_shown(goal, column[place]) for column in columns)]
+        for place, (what, goal, _) in enumerate(GOALS)
+    ]
     reports = ", ".join(
         f"[{name}](benchmarks/results/{name}.md)"
         f"{' (void: the machine was not steady)' if one['void'] else ''}"
@@ -419,21 +430,18 @@ def readme_section(all_results: list[Results]) -> str:
     )
     return f"""\
 `make bench` compares it in one run with the obvious implementation (`benchmarks/baseline.py`) and
-with its peers, on a machine that is shared with other work. Goals that are missed are **bold**:
+with its peers, on a machine that is shared with other work. Figures without a unit are times the
+baseline's speed; where a goal is missed, they are **bold**.
 
 {table(["", "goal", *versions], rows)}
 
 Times the baseline's speed at a thousand entries without a ttl, or with one where a library knows no
-other, and four threads at nine reads to a write; {versions[0]}:
+other; {versions[0]}:
 
-{table(["", "hit", "miss", "overwrite", "set that evicts", "four threads"], _peers(all_results[0]))}
+{table(_PEERS, _peers(all_results[0]))}
 
-The native ones win at writing. All figures, the peers' pauses, traces and memory: {reports}.
+All figures, with all pauses, memory, hits on real traces and stampedes: {reports}.
 """
-
-
-def _figures(column: list[tuple[str, float, float | None]]) -> dict[Any, float | None]:
-    return {(what, goal): figure for what, goal, figure in column}
 
 
 def _shown(goal: float, figure: float | None) -> str:
@@ -445,6 +453,7 @@ def _shown(goal: float, figure: float | None) -> str:
 def _peers(results: Results) -> list[list[str]]:
     rows = []
     threads = _by_name(one for one in results["threads"] if one["universe"] == 10_000)
+    waits = _by_name(one for one in results["pauses"] if one["work"] == 'keys("*7*")')
     for name in _ORDER:
         cells = []
         for operation in ("hit", "miss", "overwrite", "evicting set"):
@@ -457,5 +466,7 @@ def _peers(results: Results) -> list[list[str]]:
         if any(cells):
             thread = threads.get(name)
             floor = " (a floor)" if name in {one.name for one in FLOORS} else ""
-            rows.append([name + floor, *cells, f"{thread['ratio']:.2f}" if thread else ""])
+            wait = waits.get(name, {}).get("longest_wait")
+            cells.append(f"{thread['ratio']:.2f}" if thread else "")
+            rows.append([name + floor, *cells, "" if wait is None else f"{wait * 1000:.0f}"])
     return rows

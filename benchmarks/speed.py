@@ -91,17 +91,17 @@ def _compare(operation: str, size: int, loops: list[Callable], seconds: float) -
             began = time.perf_counter()
             loops[turn](keys)
             taken[turn].append((time.perf_counter() - began) / len(keys))
-        if len(taken[0]) % FEWEST_PAIRS == 0 and _spread(_ratios(taken)) < NARROW:
+        if len(taken[0]) % FEWEST_PAIRS == 0 and _spread(ratios(taken)) < NARROW:
             break
-    ratios = _ratios(taken)
-    low, high = _interval(ratios)
+    found = ratios(taken)
+    low, high = interval(found)
     return {
-        "ratio": statistics.median(ratios),
+        "ratio": statistics.median(found),
         "low": low,
         "high": high,
         "ns": statistics.median(taken[1]) * 1e9,
         "baseline_ns": statistics.median(taken[0]) * 1e9,
-        "pairs": len(ratios),
+        "pairs": len(found),
         "slice": shares[1],
     }
 
@@ -116,11 +116,12 @@ def _share(loop: Callable, keys: list[str]) -> int:
     return max(100, min(SLICE, int(LONGEST_SLICE / each_takes)))
 
 
-def _ratios(taken: tuple[list[float], list[float]]) -> list[float]:
+def ratios(taken: tuple[list[float], list[float]]) -> list[float]:
+    """Return, in order of size, by how much the second of each pair was faster."""
     return sorted(base / other for base, other in zip(*taken, strict=True))
 
 
-def _interval(ordered: list[float]) -> tuple[float, float]:
+def interval(ordered: list[float]) -> tuple[float, float]:
     """Return the 95 % interval of the median, by the ranks of a sorted list."""
     count = len(ordered)
     reach = 0.98 * count**0.5
@@ -128,5 +129,5 @@ def _interval(ordered: list[float]) -> tuple[float, float]:
 
 
 def _spread(ordered: list[float]) -> float:
-    low, high = _interval(ordered)
+    low, high = interval(ordered)
     return (high - low) / 2 / statistics.median(ordered)
