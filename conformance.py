@@ -114,7 +114,8 @@ class Kit:
         notes = []
         for outcome in ("passed", "skipped", "failed", "error"):
             for report in terminalreporter.stats.get(outcome, []):
-                clauses[report.nodeid] = dict(report.user_properties).get("clauses", [])
+                properties = getattr(report, "user_properties", ())  # a file's report has none
+                clauses[report.nodeid] = dict(properties).get("clauses", [])
                 outcomes[report.nodeid] = "failed" if outcome == "error" else outcome
                 if outcome == "skipped":
                     notes.append(f"{report.longrepr[2]}: {report.nodeid}")

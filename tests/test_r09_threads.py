@@ -202,19 +202,21 @@ def test_either_every_change_waits_for_another_call_or_none(cache, tmp_path, in_
         "reset_stats": lambda: cache.reset_stats(),
         "cleanup": lambda: cache.cleanup(),
     }
-    threads = {name: threading.Thread(target=changes[name], daemon=True) for name in changes}
+    threads = [
+        threading.Thread(target=change, name=name, daemon=True) for name, change in changes.items()
+    ]
     waiting = []
 
     def change():
-        for thread in threads.values():
+        for thread in threads:
             thread.start()
-        for name, thread in threads.items():
+        for thread in threads:
             thread.join(0.02)
             if thread.is_alive():
-                waiting.append(name)
+                waiting.append(thread.name)
 
     errors = in_the_middle(change, lambda: cache.save(tmp_path / "t"))
-    for thread in threads.values():
+    for thread in threads:
         if thread.ident is not None:
             thread.join(JOIN)
 
