@@ -204,6 +204,35 @@ def test_nothing_is_read_while_not_trusted(near):
     assert near.get("k") == "v1"  # for who prefers a stale value to none
 
 
+def test_a_reader_asks_further_for_what_is_not_here_or_not_trusted(near):
+    class Loud(str):
+        def __hash__(self):
+            raise AssertionError
+
+    asked = []
+    get = near.reader(lambda key, default: asked.append((key, default)) or "fetched")
+    fetch(near, "k")
+
+    assert get("k") == "v1"
+    assert asked == []
+    assert get("l", 7) == get(Loud("k")) == "fetched"
+    near.distrust()
+    assert get("k") == "fetched"
+    assert asked == [("l", 7), ("k", None), ("k", None)]
+    assert near.stats().hits == 1
+
+
+def test_a_reader_finds_an_entry_that_is_over_gone(near, clock):
+    get = near.reader(lambda key, default: default)
+    fetch(near, ttl=10)
+
+    clock.tick(9.999)
+    assert get("k") == "v1"
+    clock.tick(0.001)
+
+    assert get("k", "gone") == "gone"
+
+
 def test_trust_ends_by_the_clock_though_nobody_says_so(near, clock):
     """The listener's thread may be the one that does not run."""
     fetch(near)
