@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-from cache import DistributedCache
+from cache import Cache, DistributedCache
 
 PAGE_LIFE = 600.0  # seconds
 SNAPSHOT_INTERVAL = 0.5  # seconds
@@ -38,23 +38,32 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    cache: DistributedCache[str]
+    cache: Cache[str]
+
+    def page(self, module: str) -> str:
+        """Return a module's page."""
+        return self.cache.get_or_set(module, lambda: render(module), PAGE_LIFE)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the cache's counters."""
+        return self.cache.stats()._asdict()
 
     def do_GET(self) -> None:
         path = unquote(self.path[1:])
         if path == "-/stats":
-            self._answer(200, json.dumps(self.cache.stats()._asdict()))
+            self.answer(200, json.dumps(self.stats()))
         elif path.split(".")[0] not in sys.stdlib_module_names:
-            self._answer(404, "no module of the standard library")
+            self.answer(404, "no module of the standard library")
         else:
             try:
-                page = self.cache.get_or_set(path, lambda: render(path), PAGE_LIFE)
+                page = self.page(path)
             except Exception as error:
-                self._answer(500, f"{type(error).__name__}: {error}")
+                self.answer(500, f"{type(error).__name__}: {error}")
             else:
-                self._answer(200, page)
+                self.answer(200, page)
 
-    def _answer(self, status: int, text: str) -> None:
+    def answer(self, status: int, text: str) -> None:
+        """Send a text."""
         body = text.encode("utf-8", "replace")
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
