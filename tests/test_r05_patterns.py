@@ -181,16 +181,21 @@ def test_a_large_cache_is_listed_whole(make_cache):
 
 
 @pytest.mark.clause("R5.7", "R9.2")
-@pytest.mark.parametrize("verb", ["keys", "delete_pattern"])
-def test_others_go_on_while_a_large_cache_is_searched(make_cache, waits, verb):
+@pytest.mark.parametrize(
+    ("verb", "pattern"),
+    [
+        ("keys", "*[0-3]*[4-7]*[0-3]*x"),
+        ("delete_pattern", "*[0-3]*[4-7]*[0-3]*x"),
+        ("delete_pattern", "key:*"),
+    ],
+)
+def test_others_go_on_while_a_large_cache_is_searched(make_cache, waits, verb, pattern):
     # A pause that grows with the cache is most of the call; a third of it leaves room for noise.
     cache = make_cache(100_001)
 
     def others_go_on():
         cache.set_many({f"key:{number:060}": number for number in range(100_000)})
-        (pause,), took = waits(
-            lambda: getattr(cache, verb)("*[0-3]*[4-7]*[0-3]*x"), lambda: cache.set("other", 1)
-        )
+        (pause,), took = waits(lambda: getattr(cache, verb)(pattern), lambda: cache.set("other", 1))
         return pause < max(0.03, took / 3)
 
     assert any(others_go_on() for _ in range(3))

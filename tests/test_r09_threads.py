@@ -207,15 +207,14 @@ def test_either_every_change_waits_for_another_call_or_none(cache, tmp_path, in_
     ]
     waiting = []
 
-    def change():
+    def all_change():
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(0.02)
-            if thread.is_alive():
-                waiting.append(thread.name)
+            waiting.extend([thread.name] * thread.is_alive())
 
-    errors = in_the_middle(change, lambda: cache.save(tmp_path / "t"))
+    errors = in_the_middle(all_change, lambda: cache.save(tmp_path / "t"))
     for thread in threads:
         if thread.ident is not None:
             thread.join(JOIN)

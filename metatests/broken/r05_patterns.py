@@ -142,6 +142,30 @@ DEVIATIONS = [
         ("patterns._expression", "(?>.*?{part})", "(?:.*?{part})"),
     ),
     breaks(
+        "R5.7",
+        "keys matches all in one go",
+        (f"{CACHE}.keys", "for part in _slices_of(keys):", "for part in [keys]:"),
+    ),
+    breaks(
+        "R5.7",
+        "delete_pattern matches all in one go",
+        (
+            f"{CACHE}.delete_pattern",
+            "for part in _slices_of(keys):",
+            "for part in [keys]:",
+        ),
+    ),
+    breaks(
+        "R5.7",
+        "delete_pattern removes all in one go",
+        (f"{CACHE}.delete_pattern", "for part in _slices_of(doomed):", "for part in [doomed]:"),
+    ),
+    breaks(
+        "R5.7",
+        "a slice of a large cache is left out",
+        ("core._slices_of", "while items:", "while len(items) >= _SLICE or 0 < len(items) < 1000:"),
+    ),
+    breaks(
         "R5.8",
         "escape forgets the backslash",
         ("patterns", "[*?\\\\[\\\\\\\\]", "[*?\\\\[]"),

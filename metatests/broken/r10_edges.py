@@ -1,3 +1,461 @@
-"""."""
+"""Caches that stumble over what is rare."""
 
-DEVIATIONS = []
+from .deviation import breaks
+
+CACHE = "core.DistributedCache"
+KEY = "arguments.plain_key"
+READ = f"{CACHE}._read_locked"
+
+DEVIATIONS = [
+    breaks(
+        "R10.1",
+        "any key will do",
+        (KEY, "if not isinstance(key, str):", "if False:"),
+        (KEY, "key if type(key) is str else str.__str__(key)", "key"),
+    ),
+    breaks(
+        "R10.1",
+        "bytes are keys",
+        (KEY, "isinstance(key, str)", "isinstance(key, (str, bytes))"),
+        (KEY, "str.__str__(key)", "key.decode()"),
+    ),
+    breaks("R10.1", "a bad key is a ValueError", (KEY, "raise TypeError", "raise ValueError")),
+    breaks(
+        "R10.1",
+        "keys are made texts",
+        (
+            KEY,
+            "raise TypeError(f'a key must be a str, not {type(key).__name__}')",
+            "key = str(key)",
+        ),
+    ),
+    breaks(
+        "R10.1",
+        "the empty key is refused",
+        (KEY, "if not isinstance(key, str):", "if not isinstance(key, str) or not key:"),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
+    ),
+    breaks(
+        "R10.1",
+        "long keys are cut",
+        (KEY, "return key if", "return key[:250] if"),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
+        (f"{CACHE}.get", "if type(key) is not str:", "if True:"),
+    ),
+    breaks(
+        "R10.1",
+        "keys are stripped",
+        (KEY, "return key if", "return key.strip() if"),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
+        (f"{CACHE}.get", "if type(key) is not str:", "if True:"),
+    ),
+    breaks(
+        "R10.1",
+        "the case of keys is lost",
+        (KEY, "return key if", "return key.lower() if"),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
+        (f"{CACHE}.get", "if type(key) is not str:", "if True:"),
+    ),
+    breaks("R10.1", "a str subclass is kept", (KEY, "str.__str__(key)", "key")),
+    breaks("R10.1", "a str subclass is asked for its text", (KEY, "str.__str__(key)", "str(key)")),
+    breaks(
+        "R10.1",
+        "get takes any key",
+        (f"{CACHE}.get", "if type(key) is not str:", "if False:"),
+        (f"{CACHE}._get_locking", "key = arguments.plain_key(key)", "pass"),
+    ),
+    breaks("R10.1", "set takes any key", (f"{CACHE}.set", "if type(key) is not str:", "if False:")),
+    breaks(
+        "R10.1",
+        "exists takes any key",
+        (f"{CACHE}.exists", "key = arguments.plain_key(key)", "pass"),
+    ),
+    breaks(
+        "R10.1", "ttl takes any key", (f"{CACHE}.ttl", "key = arguments.plain_key(key)", "pass")
+    ),
+    breaks(
+        "R10.1", "pop takes any key", (f"{CACHE}.pop", "key = arguments.plain_key(key)", "pass")
+    ),
+    breaks(
+        "R10.1", "touch takes any key", (f"{CACHE}.touch", "key = arguments.plain_key(key)", "pass")
+    ),
+    breaks(
+        "R10.1",
+        "replace takes any key",
+        (f"{CACHE}.replace", "key = arguments.plain_key(key)", "pass"),
+    ),
+    breaks(
+        "R10.1",
+        "increment takes any key",
+        (f"{CACHE}.increment", "key = arguments.plain_key(key)", "pass"),
+    ),
+    breaks(
+        "R10.1", "get_many takes any key", (f"{CACHE}.get_many", "arguments.plain_key(key)", "key")
+    ),
+    breaks("R10.1", "set_many takes any key", ("arguments.pairs", "plain_key(key)", "key")),
+    breaks(
+        "R10.1",
+        "delete_many takes any key",
+        (f"{CACHE}.delete_many", "arguments.plain_key(key)", "key"),
+    ),
+    breaks(
+        "R10.1",
+        "None is taken for absence by exists",
+        (
+            f"{CACHE}.exists",
+            "return self._live_locked(key, gone) is not None",
+            "entry = self._live_locked(key, gone)"
+            "\n        return entry is not None and entry[0] is not None",
+        ),
+    ),
+    breaks(
+        "R10.1",
+        "None is taken for absence by add",
+        (
+            f"{CACHE}.add",
+            "self._live_locked(key, gone) is None",
+            "(self._live_locked(key, gone) or (None,))[0] is None",
+        ),
+    ),
+    breaks(
+        "R10.1",
+        "None is taken for absence by get",
+        (f"{CACHE}.get", "return value", "return default if value is None else value"),
+    ),
+    breaks(
+        "R10.1",
+        "None is taken for absence by pop",
+        (f"{CACHE}.pop", "return entry[0]", "return default if entry[0] is None else entry[0]"),
+    ),
+    breaks(
+        "R10.1",
+        "None is left out by get_many",
+        (
+            f"{CACHE}.get_many",
+            "if value is not _MISSING:",
+            "if value is not _MISSING and value is not None:",
+        ),
+    ),
+    breaks(
+        "R10.1",
+        "what is empty is left out by get_many",
+        (f"{CACHE}.get_many", "if value is not _MISSING:", "if value is not _MISSING and value:"),
+    ),
+    breaks(
+        "R10.1",
+        "what is empty is made anew",
+        (f"{CACHE}.get_or_set", "if value is not _MISSING:", "if value is not _MISSING and value:"),
+        (
+            f"{CACHE}.get_or_set",
+            "value = factory() if entry is None else entry[0]",
+            "entry = None; value = factory()",
+        ),
+    ),
+    breaks(
+        "R10.1",
+        "values are asked whether they are the missing one",
+        (f"{CACHE}.__getitem__", "if value is _MISSING:", "if value == _MISSING:"),
+    ),
+    breaks(
+        "R10.1",
+        "values are copied when they are set",
+        (
+            f"{CACHE}.set",
+            "checked = self._checked",
+            "checked = self._checked; import copy; value = copy.copy(value)",
+        ),
+    ),
+    breaks(
+        "R10.1",
+        "values are copied when they are read",
+        (READ, "return entry[0]", "return __import__('copy').deepcopy(entry[0])"),
+    ),
+    breaks(
+        "R10.1",
+        "pop copies",
+        (f"{CACHE}.pop", "return entry[0]", "return __import__('copy').copy(entry[0])"),
+    ),
+    breaks(
+        "R10.1",
+        "iteration follows what changes",
+        (f"{CACHE}.__iter__", "iter(self.keys())", "iter(self._entries)"),
+    ),
+    breaks(
+        "R10.2",
+        "get gives None for any default",
+        (f"{CACHE}.get", "return default", "return None"),
+        (READ, "return default", "return None if default is None else default"),
+    ),
+    breaks(
+        "R10.2", "pop gives None for any default", (f"{CACHE}.pop", "return default", "return None")
+    ),
+    breaks(
+        "R10.2",
+        "a missing item is None",
+        (f"{CACHE}.__getitem__", "raise KeyError(key)", "return None"),
+    ),
+    breaks(
+        "R10.2",
+        "the error for a missing item does not name it",
+        (f"{CACHE}.__getitem__", "raise KeyError(key)", "raise KeyError('no such key')"),
+    ),
+    breaks(
+        "R10.2",
+        "a missing item is an IndexError",
+        (f"{CACHE}.__getitem__", "raise KeyError(key)", "raise IndexError(key)"),
+    ),
+    breaks(
+        "R10.2",
+        "to delete a missing item is no error",
+        (f"{CACHE}.__delitem__", "raise KeyError(key)", "pass"),
+    ),
+    breaks(
+        "R10.2",
+        "get raises KeyError for None as default",
+        (
+            f"{CACHE}.get",
+            "return default",
+            "if default is None: raise KeyError(key)\n        return default",
+        ),
+    ),
+    breaks(
+        "R10.2",
+        "deleting an item leaves it",
+        (f"{CACHE}.__delitem__", "self.delete(key)", "self.exists(key)"),
+    ),
+    breaks(
+        "R10.3",
+        "no reads divide by zero",
+        ("stats.CacheStats.hit_rate", "self.hits / reads if reads else 0.0", "self.hits / reads"),
+    ),
+    breaks(
+        "R10.3",
+        "get_many of nothing is an error",
+        (f"{CACHE}.get_many", "gone: list[Entry] = []", "gone: list[Entry] = []; wanted[0]"),
+    ),
+    breaks(
+        "R10.3",
+        "set_many of nothing is an error",
+        (f"{CACHE}.set_many", "gone: list[Entry] = []", "gone: list[Entry] = []; pairs[0]"),
+    ),
+    breaks(
+        "R10.3",
+        "there is no smallest deadline to clean up by",
+        (f"{CACHE}.cleanup", "removed = 0", "removed = 0; self._expiry.heap[0]"),
+    ),
+    breaks(
+        "R10.3",
+        "an empty cache is not saved",
+        (
+            f"{CACHE}.save",
+            "header['entries'] = len(keys)",
+            "header['entries'] = len(keys); keys[0]",
+        ),
+    ),
+    breaks(
+        "R10.3",
+        "an empty snapshot is damaged",
+        (
+            f"{CACHE}.load",
+            "expiry = ExpiryIndex()",
+            "expiry = ExpiryIndex()\n    if not header['entries']: raise ValueError('empty')",
+        ),
+    ),
+    breaks(
+        "R10.3",
+        "a deleted pattern has to match",
+        (f"{CACHE}.delete_pattern", "removed = 0", "removed = 0; doomed[0]"),
+    ),
+    breaks(
+        "R10.3",
+        "to touch what is missing is an error",
+        (f"{CACHE}.touch", "if entry is not None:", "if True:"),
+    ),
+    breaks(
+        "R10.3",
+        "to decrement what is missing is an error",
+        (f"{CACHE}.decrement", "create=create", "create=False"),
+    ),
+    breaks(
+        "R10.4",
+        "set_many stores what comes before a bad key",
+        (
+            f"{CACHE}.set_many",
+            "pairs = arguments.pairs(mapping)",
+            "pairs = ((arguments.plain_key(k), v) for k, v in mapping.items())",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "delete_many deletes what comes before a bad key",
+        (
+            f"{CACHE}.delete_many",
+            "unwanted = [arguments.plain_key(key) for key in keys]",
+            "unwanted = (arguments.plain_key(key) for key in keys)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "get_many counts what comes before a bad key",
+        (
+            f"{CACHE}.get_many",
+            "wanted = [arguments.plain_key(key) for key in keys]",
+            "wanted = (arguments.plain_key(key) for key in keys)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a failing increment is a use",
+        (f"{CACHE}.increment", "total =", "self._entries.move_to_end(key)\n            total ="),
+    ),
+    breaks(
+        "R10.4",
+        "a failing increment removes the value",
+        (f"{CACHE}.increment", "total =", "self._entries.pop(key)\n            total ="),
+    ),
+    breaks(
+        "R10.4",
+        "an increment that is not to create creates",
+        (
+            f"{CACHE}.increment",
+            "raise KeyError(key)",
+            "self._store_locked(key, 0, self._default_life, gone); raise KeyError(key)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a factory that fails leaves None",
+        (
+            f"{CACHE}.get_or_set",
+            "self._flights.fail(flight, error)",
+            "self.set(key, None); self._flights.fail(flight, error)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a factory that fails is no read",
+        (
+            f"{CACHE}.get_or_set",
+            "self._flights.fail(flight, error)",
+            "self._misses = count(self._counted_locked()[1] - 1)"
+            "\n        self._flights.fail(flight, error)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a get_or_set with a bad ttl is a read",
+        (f"{CACHE}.get_or_set", "life = self._life(ttl)", "self.get(key); life = self._life(ttl)"),
+    ),
+    breaks(
+        "R10.4",
+        "a get_or_set without a factory is a read",
+        (
+            f"{CACHE}.get_or_set",
+            "if not callable(factory):",
+            "if self.get(key) is not self and not callable(factory):",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "cache[key] of a missing key is no read",
+        (
+            f"{CACHE}.__getitem__",
+            "value: V = self.get(key, _MISSING)",
+            "value: V = self.get(key, _MISSING) if self.exists(key) else _MISSING",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "to delete a missing item is a read",
+        (f"{CACHE}.__delitem__", "self.delete(key)", "self.pop(key)"),
+    ),
+    breaks(
+        "R10.4",
+        "a touch with a bad ttl is a use",
+        (
+            f"{CACHE}.touch",
+            "life = self._life(ttl)",
+            "self.get(key); self._life(ttl); life = self._life(ttl)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a bad ttl takes the deadline away",
+        (
+            f"{CACHE}.touch",
+            "life = self._life(ttl)",
+            "if key in self._entries: self.set(key, 1, inf)\n    life = self._life(ttl)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a load that finds no file empties the cache",
+        (
+            f"{CACHE}.load",
+            "header, slices =",
+            "os.path.exists(path) or self.clear()\n    header, slices =",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a load that finds no file stores something",
+        (
+            f"{CACHE}.load",
+            "header, slices =",
+            "if not os.path.exists(path): self.set('a', 1)\n    header, slices =",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "the thread begins before the arguments are looked at",
+        (
+            f"{CACHE}.__init__",
+            "self._max_size =",
+            "sweeper.start(self, 60.0); _caches[0] = self; self._max_size =",
+        ),
+    ),
+    breaks(
+        "R10.5",
+        "an empty cache is false",
+        (f"{CACHE}.__bool__", "return True", "return len(self) > 0"),
+    ),
+    breaks(
+        "R10.5",
+        "caches of the same content are equal",
+        (
+            f"{CACHE}.__bool__",
+            "return True",
+            "return True\ndef __eq__(self, other): return self._entries == other._entries"
+            "\n__hash__ = object.__hash__",
+        ),
+    ),
+    breaks(
+        "R10.5",
+        "a cache has no hash",
+        (f"{CACHE}.__bool__", "return True", "return True\n__hash__ = None"),
+    ),
+    breaks(
+        "R10.6",
+        "the error does not say what to do instead",
+        (f"{CACHE}.__reduce_ex__", "; use save(path) and load(path)", ""),
+    ),
+    breaks(
+        "R10.6",
+        "a cache that is pickled is an empty one",
+        (
+            f"{CACHE}.__reduce_ex__",
+            "raise TypeError",
+            "return DistributedCache, ()\n    raise TypeError",
+        ),
+    ),
+    breaks(
+        "R10.6",
+        "a copy is the cache itself",
+        (f"{CACHE}.__reduce_ex__", "raise TypeError", "return 'cache'\n    raise TypeError"),
+    ),
+    breaks(
+        "R10.6",
+        "pickling a cache is a RuntimeError",
+        (f"{CACHE}.__reduce_ex__", "raise TypeError", "raise RuntimeError"),
+    ),
+]
