@@ -9,7 +9,7 @@ FRESH := $(shell test "$$(cat $(READY) 2>&1)" = "$(CURDIR)" && $(RUN) -c 'print(
 # The tests find the redis-server of the environment there.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo test test-all check metatest bench bench-quick soak clean stale
+.PHONY: help demo test test-all check metatest mutants bench bench-quick soak clean stale
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,9 @@ check: $(READY)  ## lint, format, types, and branch coverage of cache/ at 100 %
 
 metatest: $(READY)  ## prove that the suites cover every clause and can fail
 	$(RUN) -m pytest metatests -m "not soak"
+
+mutants: $(READY)  ## try every small edit of cache/, on all cores; MODULES="core expiry": of these
+	$(RUN) -m metatests.mutants $(MODULES)
 
 # One by one, as one that can't be installed here is no reason to leave out the others.
 PEERS := $(READY)-peers

@@ -1,5 +1,6 @@
 """The mutation tester makes the edits that it names, and tells what is noticed from what is not."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -208,11 +209,14 @@ def test_a_survivor_is_told_from_what_is_noticed(tmp_path):
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=50)
 
     written = (tmp_path / "metatests" / "results" / "mutants.md").read_text("utf-8")
+    data = json.loads((tmp_path / "metatests" / "results" / "mutants.json").read_text("utf-8"))
     assert done.returncode == 1, done.stderr
     assert "| `cache/__init__.py` | 5 | 2 | 0 | 0 | 3 | 40.0 % |" in written
     assert "  - return a < 5\n  + return (a <= 5)" in written
     assert "  + return (a >= 5)" not in written
     assert "`tests/test_low.py::test_that_fails_of_itself`" in written
+    assert data["modules"] == {"cache/__init__.py": {"survives": 3, "fails": 2}}
+    assert data["unnoticed"][0]["latter"] == "return (a <= 5)"
 
 
 def test_the_processes_copy_what_the_tests_need():

@@ -1,7 +1,7 @@
 """Mutants of `cache/`: every small edit of the source, each of which some test has to notice.
 
-    python -m metatests.mutants                   # all modules; writes metatests/results/mutants.md
-    python -m metatests.mutants expiry patterns   # these only; prints what survives
+    python -m metatests.mutants                     # of all modules; writes metatests/results/
+    python -m metatests.mutants expiry remote/link  # of these only; prints what survives
 
 operators   what is edited, and how
 reach       which tests reach which line, and what each test costs

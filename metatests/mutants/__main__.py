@@ -51,14 +51,19 @@ def main() -> int:
         print("\nThese survive:\n", *report.diffs(left), sep="\n")
     wrong = _wrongly_listed(listed, results, reasons, set(wanted))
     print(*wrong, sep="\n")
-    if not options.modules:
+    if options.write or not options.modules:
         notes = [
             f"{len(trials)} of the verdicts are of this run, which took {minutes:.0f} minutes in",
             f"{options.jobs} processes. Left out, as they failed without a mutant:",
             f"{', '.join(f'`{test}`' for test in sorted(unfit)) or 'no tests'}.",
         ]
+        if chosen != "tests, 1e+09":
+            notes.append(
+                f"Tried with no other tests than these, and what seconds they take: {chosen}."
+            )
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(report.document(results, reasons, notes))
+        RESULTS.write_text(report.document(results, reasons, notes), "utf-8")
+        RESULTS.with_suffix(".json").write_text(report.data(results, reasons), "utf-8")
         print(f"written: {RESULTS.relative_to(PROJECT)}")
     return 1 if left or wrong else 0
 
@@ -75,6 +80,7 @@ def _options() -> Any:
         help="leave out tests that take longer",
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--write", action="store_true", help="report though it is of some modules")
     parser.add_argument("--fresh", action="store_true", help="use no former verdict")
     return parser.parse_args()
 

@@ -1,6 +1,7 @@
 """The report: how many mutants each module has, how many were noticed, and which were not."""
 
 import collections
+import json
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -37,6 +38,27 @@ def table(results: Results, reasons: dict[Mutant, str], by: str) -> list[str]:
             f"| {len(mutants) - killed - known} | {share(killed, len(mutants))} |"
         )
     return lines
+
+
+def data(results: Results, reasons: dict[Mutant, str]) -> str:
+    """Return the same as JSON: each module's verdicts, and each mutant that nothing noticed."""
+    modules: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    unnoticed = []
+    for mutant, outcome in results.items():
+        modules[mutant.path][outcome.verdict] += 1
+        if outcome.verdict == "survives":
+            unnoticed.append(
+                {
+                    "module": mutant.path,
+                    "place": mutant.place,
+                    "line": mutant.lines.start,
+                    "operator": mutant.edit.operator,
+                    "former": mutant.former.strip(),
+                    "latter": mutant.latter.strip(),
+                    "equivalent": reasons.get(mutant),
+                }
+            )
+    return json.dumps({"modules": modules, "unnoticed": unnoticed}, indent=1) + "\n"
 
 
 def share(part: int, whole: int) -> str:
