@@ -16,7 +16,7 @@ from collections import OrderedDict
 
 import pytest
 
-from cache import SnapshotError, atomic_file, plain, room, snapshot, sweeper
+from cache import SnapshotError, atomic_file, patterns, plain, room, snapshot, sweeper
 from cache.expiry import FULL, ExpiryIndex
 from cache.flights import Flights
 
@@ -84,6 +84,29 @@ def test_a_trusted_module_has_only_its_own_classes():
 
     with pytest.raises(SnapshotError, match=r"test_parts\.OrderedDict"):
         codec.loads(b"c" + __name__.encode() + b"\nOrderedDict\n.")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix", "hits", "misses"),
+    [
+        ("*", "", ["", "a"], []),
+        ("ab", "ab", ["ab"], ["a", "abc"]),
+        ("ab*", "ab", ["ab", "abc"], ["a", "xab"]),
+        ("*ab", "", ["ab", "xab"], ["abc"]),
+        ("*ab*", "", ["ab", "xabc"], ["a", "axb"]),
+        ("ab*[cd]?", "ab", ["abce", "abxde"], ["ab", "abc", "xabce"]),
+    ],
+)
+def test_a_compiled_pattern_tells_one_key_as_it_selects_many(pattern, prefix, hits, misses):
+    glob = patterns.compile_glob(pattern)
+
+    assert (glob.pattern, glob.prefix) == (pattern, prefix)
+    assert [key for key in [*hits, *misses] if glob.matches(key)] == hits
+    assert glob.select([*misses, *hits]) == hits
+
+
+def test_a_pattern_used_again_is_not_compiled_again():
+    assert patterns.compile_glob("a*b") is patterns.compile_glob("a*b")
 
 
 def written(path, values, codec=None):

@@ -15,7 +15,7 @@ CASES = [
     ("a*c", ["ac", "abc", "abcc"], ["ab", "cab"]),
     ("a?c", ["abc", "a\nc", "aüc"], ["ac", "abbc"]),
     ("?", ["a", "😀"], ["", "ab"]),
-    ("[abc]", ["a", "c"], ["d", "ab", ""]),
+    ("[abc]", ["a", "c"], ["d", "ab", "", "x"]),
     ("[a-c]x", ["ax", "bx"], ["dx", "-x"]),
     ("[c-a]", ["a", "b", "c"], ["-", "d"]),
     ("[^a]", ["b", "^", "\n"], ["a", ""]),
@@ -33,6 +33,7 @@ CASES = [
     ("[^]", ["a", "]"], ["", "ab"]),
     ("[a-]", ["a", "]", "^"], ["-", "b"]),
     (r"[\]]", ["]"], ["\\"]),
+    (r"[\]", ["]"], ["\\"]),
     (r"[\a-c]", ["a", "-", "c"], ["b", "\\"]),
     (r"[a-\c]", ["\\", "]", "a", "c"], ["b"]),
     ("[a^]", ["a", "^"], ["b"]),
@@ -46,6 +47,7 @@ CASES = [
     ("[^A]", ["a"], ["A"]),
     ("", [""], ["a"]),
     ("a**b", ["ab", "axb"], ["a"]),
+    ("a*b*c*d", ["abcd", "a1b2c3d"], ["acbd", "abd", "abc"]),
     ("*a*", ["a", "bab"], ["b", ""]),
     ("{a,b}", ["{a,b}"], ["a"]),
     ("a.b+(c)$", ["a.b+(c)$"], ["axb+(c)$"]),
@@ -213,7 +215,7 @@ def test_escape_matches_exactly_the_text(cache, text):
 
 @pytest.mark.clause("R5.8")
 def test_escape_refuses_what_is_no_str():
-    with pytest.raises(TypeError, match="bytes"):
+    with pytest.raises(TypeError, match="only a str"):
         escape(b"a")
 
 
