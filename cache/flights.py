@@ -47,7 +47,8 @@ class Flights(Generic[V]):
                 flight = self.running[key] = Flight(key, me)
                 return flight, True
             ahead: Flight[V] | None = flight
-            while ahead is not None:
+            # Who waits for a flight that has landed is about to wake: nothing hangs on its leader.
+            while ahead is not None and not ahead.done.is_set():
                 if ahead.leader == me:
                     raise RuntimeError(f"the factory of {key!r} needs {key!r} itself to finish")
                 ahead = self._waiting.get(ahead.leader)

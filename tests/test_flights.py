@@ -1,0 +1,75 @@
+"""Single flight: who leads, who waits, and what of it is remembered."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cache.flights import Flights
+
+JOIN = 30
+
+
+@pytest.fixture
+def flights():
+    return Flights()
+
+
+@pytest.fixture
+def other():
+    """Another thread: it calls what it is given and returns what comes of it."""
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda call, *args: pool.submit(call, *args).result(JOIN)
+
+
+@pytest.fixture
+def third():
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda call, *args: pool.submit(call, *args).result(JOIN)
+
+
+def test_waiting_for_oneself_is_refused_by_the_key(flights):
+    flights.join("k")
+
+    with pytest.raises(RuntimeError, match="^the factory of 'k' needs 'k' itself to finish$"):
+        flights.join("k")
+
+
+def test_who_has_got_the_value_waits_no_longer(flights, other):
+    flight, _ = flights.join("k")
+    joined, leading = other(flights.join, "k")
+    flights.land(flight, 1)
+    value = other(flights.wait, joined)
+    other(flights.join, "b")
+
+    assert (leading, value) == (False, 1)
+    assert not flights.join("b")[1]
+
+
+def test_who_has_not_woken_yet_from_a_flight_that_landed_is_not_in_the_way(flights, other, third):
+    flights.join("ours")
+    other(flights.join, "theirs")
+    landing, _ = third(flights.join, "landed")
+    other(flights.join, "landed")  # noted as waiting
+    third(flights.land, landing, 1)
+    third(flights.join, "ours")
+
+    assert not flights.join("theirs")[1]
+
+
+def test_a_reset_forgets_who_leads_and_who_waits(flights, other):
+    flights.join("k")
+    other(flights.join, "k")
+
+    flights.reset()
+
+    assert flights.keys() == []
+    assert other(flights.join, "b")[1]
+    assert not flights.join("b")[1]
+
+
+def test_a_removal_of_everything_keeps_each_value_out(flights):
+    flight, _ = flights.join("k")
+
+    flights.forget_all()
+
+    assert not flight.store
