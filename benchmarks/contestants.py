@@ -207,7 +207,6 @@ _OURS_BIG = {
     "delete_pattern": "cache.delete_pattern(pattern)",
     "save": "cache.save(path)",
     "load": "cache.load(path)",
-    "clear": "cache.clear()",
 }
 _DUMP = "with lock, open(path, 'wb') as file: pickle.dump(cache, file)"
 
@@ -263,7 +262,6 @@ PEERS = (
             "delete_pattern": "with lock: delete_keys(cache, matching(cache, pattern))",
             "save": _DUMP,
             "load": "with lock, open(path, 'rb') as file: value = pickle.load(file)",
-            "clear": "with lock: cache.clear()",
         },
     ),
     Contestant(
@@ -279,7 +277,6 @@ PEERS = (
             "cleanup": "cache.delete_expired()",
             "keys": "cache.get_many(pattern)",
             "delete_pattern": "cache.delete_many(pattern)",
-            "clear": "cache.clear()",
         },
     ),
     Contestant(
@@ -303,7 +300,6 @@ PEERS = (
             "keys": "matching(cache.keys(), pattern)",
             "save": "with open(path, 'wb') as file: pickle.dump(cache, file)",
             "load": "with open(path, 'rb') as file: value = pickle.load(file)",
-            "clear": "cache.clear()",
         },
     ),
     Contestant(
@@ -313,7 +309,7 @@ PEERS = (
         get="value = cache.get(key)",
         set="cache.set(key, item)",
         set_ttl="cache.set(key, item, ttl)",
-        big={"cleanup": "cache.run_pending_tasks()", "clear": "cache.clear()"},
+        big={"cleanup": "cache.run_pending_tasks()"},
         stampede="value = cache.get_with(key, factory)",
     ),
     Contestant(
@@ -323,7 +319,6 @@ PEERS = (
         get="value, _ = cache.get(key)",
         set="cache.set(key, item)",
         set_ttl="cache.set(key, item, ttl)",
-        big={"clear": "cache.clear()"},
         stampede="value = memoized(key)",
         memoize=_theine_memoize,
     ),
@@ -337,7 +332,6 @@ PEERS = (
         big={
             "keys": "matching(cache.keys(), pattern)",
             "delete_pattern": "delete_keys(cache, matching(cache.keys(), pattern))",
-            "clear": "cache.clear()",
         },
     ),
     Contestant(
@@ -362,7 +356,6 @@ PEERS = (
         set="cache.set(key, item, None)",
         set_ttl="cache.set(key, item, ttl)",
         increment="cache.incr(key)",
-        big={"clear": "cache.clear()"},
         stampede="value = cache.get_or_set(key, factory)",
     ),
     Contestant(
@@ -390,7 +383,7 @@ with cache.pipeline(transaction=False) as pipe:
     for key, item in pairs.items():
         pipe.set(key, item, ttl)
     pipe.execute()""",
-        big={"keys": "cache.keys(pattern)", "clear": "cache.flushall()"},
+        big={"keys": "cache.keys(pattern)"},
     ),
 )
 

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -48,13 +49,20 @@ def works(size: int) -> dict[str, tuple[str, str]]:
             "delete_pattern",
             "user:1" + "?" * (len(str(size)) - 2),
         ),
-        "clear": ("clear", ""),
     }
 
 
 def measure(name: str, size: int, repeats: int) -> list[dict[str, Any]]:
     """Return a record for each work that `name` has a verb for, on `size` small entries."""
     contestant = BY_NAME[name]
+    records = _on_all(contestant, size, repeats)
+    if "cleanup" in contestant.big and contestant.fits(size, True):
+        records += _cleanups(contestant, size, repeats)
+    return [{"name": name, **record} for record in records]
+
+
+def _on_all(contestant: Contestant, size: int, repeats: int) -> list[dict[str, Any]]:
+    """Return the records of all works but the cleanup."""
     ttl = contestant.set is None
     names = contestant.make(size + 10, TTL if ttl else None)
     fill = filler(contestant, names, ttl)
@@ -65,19 +73,10 @@ def measure(name: str, size: int, repeats: int) -> list[dict[str, Any]]:
             if verb not in contestant.big:
                 continue
             work = once(names, contestant.big[verb], pattern=pattern, path=Path(folder, "snapshot"))
-            refill = _refill(verb, fill, size)
+            tenth = range(size // 10, size // 10 * 2)
+            refill = partial(fill, tenth) if verb == "delete_pattern" else None
             records.append(_record(label, names, contestant, work, refill, repeats))
-    del names, fill, refill, work
-    if "cleanup" in contestant.big and contestant.fits(size, True):
-        records += _cleanups(contestant, size, repeats)
-    return [{"name": name, **record} for record in records]
-
-
-def _refill(verb: str, fill: Callable[[range], None], size: int) -> Work | None:
-    """Return what puts back the entries that `verb` has removed."""
-    if verb == "delete_pattern":
-        return lambda: fill(range(size // 10, size // 10 * 2))
-    return (lambda: fill(range(size))) if verb == "clear" else None
+    return records
 
 
 def _record(

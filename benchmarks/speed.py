@@ -17,7 +17,8 @@ from .contestants import BASELINE, BY_NAME, TTL, Contestant, Names
 from .loops import each, fill_in_turns, filler, found
 
 SLICE = 2_000  # operations
-LONGEST_SLICE = 0.01  # seconds; a contestant that needs longer gets fewer operations
+LONGEST_SLICE = 0.01  # seconds; where one of the two needs longer, both get fewer operations
+FEWEST = 100  # operations
 FEWEST_PAIRS = 60
 NARROW = 0.01  # half of the 95 % interval, of the median
 OPERATIONS = ("hit", "miss", "overwrite", "increment", "evicting set")
@@ -80,14 +81,14 @@ def _hashed(keys: list[str]) -> list[str]:
 def _compare(operation: str, size: int, loops: list[Callable], seconds: float) -> dict[str, Any]:
     """Run pairs of slices, the first of each pair by lot; return what they tell."""
     lists = [_key_lists(operation, size) for _ in loops]
-    shares = [_share(loop, next(keys)) for loop, keys in zip(loops, lists, strict=True)]
+    share = _share(loops, [next(keys) for keys in lists])
     dice = random.Random(size)
     taken: tuple[list[float], list[float]] = [], []
     gc.collect()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(taken[0]) < 5:
         for turn in (0, 1) if dice.random() < 0.5 else (1, 0):
-            keys = next(lists[turn])[: shares[turn]]
+            keys = next(lists[turn])[:share]
             began = time.perf_counter()
             loops[turn](keys)
             taken[turn].append((time.perf_counter() - began) / len(keys))
@@ -102,18 +103,28 @@ def _compare(operation: str, size: int, loops: list[Callable], seconds: float) -
         "ns": statistics.median(taken[1]) * 1e9,
         "baseline_ns": statistics.median(taken[0]) * 1e9,
         "pairs": len(found),
-        "slice": shares[1],
+        "slice": share,
     }
 
 
-def _share(loop: Callable, keys: list[str]) -> int:
-    """Return how many operations of this one make a slice; warms it up, too."""
-    few = keys[:100]
-    began = time.perf_counter()
-    loop(few)
-    each_takes = (time.perf_counter() - began) / len(few)
-    loop(keys[: max(100, min(SLICE, int(LONGEST_SLICE / each_takes)))])
-    return max(100, min(SLICE, int(LONGEST_SLICE / each_takes)))
+def _share(loops: list[Callable], lists: list[list[str]]) -> int:
+    """Return how many operations make a slice; warms the loops up, too.
+
+    As many for both, from the start: an OrderedDict that evicts gets slower until it makes itself
+    anew, and two that are out of step in this differ by 5 % though they are alike.
+    """
+    slowest = 0.0
+    for loop, keys in zip(loops, lists, strict=True):
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            loop(keys[:FEWEST])
+            times.append((time.perf_counter() - began) / FEWEST)
+        slowest = max(slowest, min(times))
+    share = max(FEWEST, min(SLICE, int(LONGEST_SLICE / slowest)))
+    for loop, keys in zip(loops, lists, strict=True):
+        loop(keys[:share])
+    return share
 
 
 def ratios(taken: tuple[list[float], list[float]]) -> list[float]:
