@@ -43,7 +43,7 @@ FULL = Plan(
     rounds=10,
     size=1_000_000,
     repeats=3,
-    attempts=3,
+    attempts=2,
     peers=True,
     traces=None,
 )
@@ -129,7 +129,7 @@ class Run:
     def _snapshots(self) -> None:
         for one in (OURS, BASELINE):
             for ttl in (False, True):
-                arguments = self.plan.size, ttl, 2 * self.plan.repeats + 1
+                arguments = self.plan.size, ttl, self.plan.repeats + 2
                 record = self._measure("snapshots", snapshots.race, one.name, *arguments)
                 self._keep("snapshots", record)
 
