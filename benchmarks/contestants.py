@@ -42,7 +42,7 @@ class Contestant:
     exact: bool = False  # an exact LRU, by its own word
     bounded: bool = True  # keeps to `size` entries
     largest: int = 1_000_000  # entries; beyond, filling it takes minutes
-    largest_ttl: int = 1_000_000  # the same for entries with a ttl
+    largest_ttl: int = 1_000_000  # the same for entries with a ttl, where it is less
     big: Mapping[str, str] = field(default_factory=dict)  # statements of work on all entries
     stampede: str | None = None  # gets `key`, or makes it with `factory`
     memoize: Callable[[Names, Callable], Callable] | None = None  # binds `memoized` for it
@@ -56,7 +56,7 @@ class Contestant:
         """Tell whether it can be filled with so many entries, with a ttl or without."""
         if self.store(ttl) is None and (ttl or self.set_ttl is not None):
             return False  # a floor without `set` is filled by its reads
-        return size <= (self.largest_ttl if ttl else self.largest)
+        return size <= min(self.largest, self.largest_ttl if ttl else self.largest)
 
     def absence(self) -> str | None:
         """Say why it can't be measured here, None where it can."""

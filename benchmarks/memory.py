@@ -2,7 +2,6 @@
 
 import gc
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ MEASURABLE = _STATM.exists()
 def resident() -> int:
     """Return the bytes of memory that this process occupies."""
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def payload(size: int) -> float:
-    """Return the mean bytes of one key and its value, as the allocator rounds them."""
-    sizes = (sys.getsizeof(f"user:{n}") + 15 & ~15 for n in range(0, size, 101))
-    return sum(sizes) / len(range(0, size, 101)) + (sys.getsizeof(size) + 15 & ~15)
 
 
 def weigh(name: str, size: int, ttl: bool) -> dict[str, Any]:
