@@ -86,10 +86,12 @@ def make_cache(
     """Return a maker of caches; each is checked and closed after the test.
 
     A cache that isn't ours is judged clause by clause, so the invariants are not asked of it in
-    tests that are about something else.
+    tests that are about something else. One whose entries outlive it may bring a function
+    `discard`, as an attribute of the factory, that removes them.
     """
     made = []
     foreign = request.config.pluginmanager.get_plugin("kit").foreign
+    discard = getattr(CacheImpl, "discard", lambda cache: None)
 
     def make(*args: Any, **kwargs: Any) -> Any:
         made.append(CacheImpl(*args, **kwargs))
@@ -101,6 +103,7 @@ def make_cache(
             check_invariants(cache)
         if not foreign or hasattr(cache, "close"):
             cache.close()
+        discard(cache)
 
 
 @pytest.fixture

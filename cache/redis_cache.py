@@ -4,13 +4,13 @@ import contextlib
 import logging
 import os
 import secrets
-import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from math import inf
 from types import TracebackType
 from typing import Any, Generic, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
@@ -22,11 +22,12 @@ from .memoize import Memoized
 from .memoize import memoize as memoize_in
 from .patterns import compile_glob
 from .plain import Codec
-from .remote import scripts
+from .remote import lives, scripts
 from .remote.leases import Leases
 from .remote.link import Bell, Link, ServerError, failure
 from .remote.names import Names
 from .remote.scripts import Script
+from .remote.spool import Spool
 from .remote.values import Values
 from .stats import CacheStats
 
@@ -40,7 +41,6 @@ logger = logging.getLogger("cache")
 
 _MISSING: Any = object()
 _UNBOUNDED = 2**63 - 1  # `max_size` in the statistics
-_MOST_LIFE = 2**52 / 1000  # 140,000 years; the server cannot add much more to its clock
 _GLANCE = 0.25  # seconds between two looks for a value that another process makes
 _BATCH = 500  # entries that one command of `save` or `load` carries
 _MOST_KINDS = 100  # of unreadable values that are logged
@@ -77,6 +77,8 @@ class RedisCache(Generic[V]):
     - R10.1: what is stored is a copy, and so is what comes back. A value that is neither plain data
       nor trusted is a SnapshotError that names the key. Numbers come back as int or float.
     """
+
+    _ticks = 1000  # of the server's clock in a second
 
     def __init__(
         self,
@@ -338,25 +340,22 @@ class RedisCache(Generic[V]):
                 "evictions": self._evictions,
                 "expirations": self._expirations,
             }
-        with tempfile.TemporaryFile() as spool:
-            header["entries"] = 0
+        with Spool() as spool:
             for part in self._rows():
-                header["entries"] += len(part)
-                spool.write(self._codec.dumps(part))
-            spool.seek(0)
-            waiting: list[snapshot.Row] = []
+                spool.put(part)
+            header["entries"] = spool.size
+            rows = iter(spool)
 
-            def rows(most: int) -> list[snapshot.Row]:
-                while len(waiting) < most and spool.peek(1):
-                    waiting.extend(self._codec.load(spool))
-                part = waiting[:most]
-                del waiting[:most]
-                return part
+            def decoded(most: int) -> list[snapshot.Row]:
+                return [
+                    (key, self._values.decode(text, self._name(key)), end)
+                    for key, text, end in islice(rows, most)
+                ]
 
-            snapshot.write(target, header, rows, self._codec, self._secret)
+            snapshot.write(target, header, decoded, self._codec, self._secret)
 
-    def _rows(self) -> Iterator[list[snapshot.Row]]:
-        """Give all entries that can be read, some at a time, each once."""
+    def _rows(self) -> Iterator[list[tuple[str, bytes, float | None]]]:
+        """Give key, text and expiry of all that can be read, some at a time, each once."""
         seen: set[bytes] = set()
         for names in self._scan(self._names.scan_pattern(compile_glob("*")), "string"):
             fresh = [name for name in dict.fromkeys(names) if name not in seen]
@@ -364,11 +363,10 @@ class RedisCache(Generic[V]):
             for start in range(0, len(fresh), _BATCH):
                 rows = []
                 for name, text, ms in self._call(partial(self._link.rows, fresh[start:][:_BATCH])):
-                    value = self._decoded(text, name)
-                    if value is not _MISSING:
+                    if self._decoded(text, name) is not _MISSING:
                         life = self._seconds(ms)
                         ends = None if life == inf else time.time() + life
-                        rows.append((self._names.key(name), value, ends))
+                        rows.append((self._names.key(name), text, ends))
                 yield rows
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -377,23 +375,25 @@ class RedisCache(Generic[V]):
         The file may come from a `DistributedCache`. Raises as there, before anything has changed.
         """
         source = os.fspath(path)
-        _, slices = snapshot.read(source, self._codec, self._secret)
-        for _ in slices:
-            pass
         header, slices = snapshot.read(source, self._codec, self._secret)
-        self.clear()
-        for keys, values, ends in slices:
-            wall = time.time()
-            entries = []
-            for key, value, end in zip(keys, values, ends, strict=True):
-                if end is None or end > wall:
+        with Spool() as spool:
+            for columns in slices:
+                rows = []
+                for key, value, end in zip(*columns, strict=True):
                     name = self._name(key)
-                    text = self._values.encode(value, key, name)
-                    entries.append(
-                        (name, text, self._milliseconds(inf if end is None else end - wall))
-                    )
-            for start in range(0, len(entries), _BATCH):
-                self._call(partial(self._link.set_many, entries[start : start + _BATCH]))
+                    rows.append((name, self._values.encode(value, key, name), end))
+                spool.put(rows)
+            self.clear()
+            texts = iter(spool)
+            while part := list(islice(texts, _BATCH)):
+                wall = time.time()
+                entries = [
+                    (name, text, self._milliseconds(inf if end is None else end - wall))
+                    for name, text, end in part
+                    if end is None or end > wall
+                ]
+                if entries:
+                    self._call(partial(self._link.set_many, entries))
         self._count_from(
             header["hits"], header["misses"], header["evictions"], header["expirations"]
         )
@@ -535,12 +535,12 @@ class RedisCache(Generic[V]):
         return self._milliseconds(self._default_life if ttl is None else arguments.seconds(ttl))
 
     def _milliseconds(self, life: float) -> bytes:
-        """Return `life` seconds as the server takes them; the least is one."""
-        return b"" if life >= _MOST_LIFE else b"%d" % max(round(life * 1000), 1)
+        """Return `life` seconds as the server takes them."""
+        return lives.ticks(life, self._ticks)
 
     def _seconds(self, ms: int) -> float:
         """Return the seconds that the server's milliseconds are, -1 being for ever."""
-        return inf if ms == -1 else ms / 1000
+        return lives.seconds(ms, self._ticks)
 
     def _count_from(self, hits: int, misses: int, evictions: int, expirations: int) -> None:
         with self._lock:

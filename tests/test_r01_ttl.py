@@ -110,7 +110,7 @@ def test_setting_again_at_once_replaces_the_deadline_too(cache, clock):
     assert cache.ttl("k") == 10
 
 
-@pytest.mark.clause("R1.4")
+@pytest.mark.clause("R1.4", "R8.2")
 def test_setting_again_may_shorten_the_deadline(cache, clock):
     cache.set("k", "v", ttl=100)
 

@@ -261,7 +261,7 @@ def test_hit_rate_is_the_share_of_hits(cache):
     assert cache.stats().hit_rate == 0.75
 
 
-@pytest.mark.clause("R4.1")
+@pytest.mark.clause("R4.1", "R2.2")
 def test_reset_stats_zeroes_the_counters_and_nothing_else(small_cache):
     small_cache.set_many({"a": 1, "b": 2, "c": 3, "d": 4})
     small_cache.get("d")

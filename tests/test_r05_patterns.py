@@ -219,7 +219,7 @@ def test_escape_refuses_what_is_no_str():
         escape(b"a")
 
 
-@pytest.mark.clause("R5.4", "R9.1")
+@pytest.mark.clause("R5.4", "R9.1", "R10.1")
 def test_a_clear_meanwhile_ends_delete_pattern(make_cache):
     cache = make_cache(10_000)
 

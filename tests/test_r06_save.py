@@ -59,7 +59,7 @@ class Waiting:
         return Waiting, ()
 
 
-@pytest.mark.clause("R6.1")
+@pytest.mark.clause("R6.1", "R6.3")
 def test_plain_pickle_opens_it(cache, clock, path):
     cache.set("a", 1)
     cache.set("b", [2], ttl=60)
@@ -85,7 +85,7 @@ def test_plain_pickle_opens_it(cache, clock, path):
     )
 
 
-@pytest.mark.clause("R6.1")
+@pytest.mark.clause("R6.1", "R6.3")
 def test_many_entries_come_in_several_lists(make_cache, path):
     cache = make_cache(10_000)
     cache.set_many({f"k{number}": number for number in range(10_000)})
@@ -200,7 +200,7 @@ def test_a_folder_in_the_place_is_an_os_error(cache, tmp_path, wording):
         cache.save(tmp_path)
 
 
-@pytest.mark.clause("R6.5")
+@pytest.mark.clause("R6.5", "R10.1")
 @pytest.mark.parametrize("value", [lambda: 1, threading.Lock(), object(), SnapshotError, {1: open}])
 def test_a_refused_value_is_an_error_that_names_the_key(cache, path, value):
     cache.set("good", 1)
@@ -391,7 +391,7 @@ def test_two_saves_of_one_path_at_once_both_succeed(cache, path):
     assert os.listdir(path.parent) == ["snapshot"]
 
 
-@pytest.mark.clause("R6.10")
+@pytest.mark.clause("R6.10", "R10.1")
 def test_a_value_that_changes_meanwhile_is_saved_whole_or_fails_by_key(cache, path, meanwhile):
     value, numbers = {}, count()
     cache.set("changing", value)

@@ -140,7 +140,7 @@ def test_loaded_deadlines_hold(cache, clock, path):
     assert (before, cache.cleanup()) == (100, 100)
 
 
-@pytest.mark.clause("R7.3")
+@pytest.mark.clause("R7.3", "R2.2")
 def test_counters_become_the_saved_ones(make_cache, path):
     cache, other = make_cache(1), make_cache(1)
     cache.set_many({"a": 1, "b": 2})
@@ -288,7 +288,7 @@ def test_a_slotted_class_comes_back(make_cache, path):
     assert cache.get("k").a == 5
 
 
-@pytest.mark.clause("R7.6")
+@pytest.mark.clause("R7.6", "R10.1")
 @pytest.mark.parametrize(
     ("trust", "value"),
     [
