@@ -106,7 +106,11 @@ def test_a_compiled_pattern_tells_one_key_as_it_selects_many(pattern, prefix, hi
 
 
 def test_a_pattern_used_again_is_not_compiled_again():
-    assert patterns.compile_glob("a*b") is patterns.compile_glob("a*b")
+    first = patterns.compile_glob("a*b")
+
+    again = patterns.compile_glob("a*b")
+
+    assert again is first
 
 
 def written(path, values, codec=None):
