@@ -53,7 +53,7 @@ def trials(
         for item in request.session.items
         if "deviation" in getattr(getattr(item, "callspec", None), "params", {})
     ]
-    clauses = ",".join(sorted({deviation.clause for deviation in wanted})) or "R1"
+    clauses = ",".join(sorted({deviation.clause for deviation in wanted})) or "R1.1"
     pool = ThreadPoolExecutor(os.cpu_count())
 
     def begin(clauses: str, edits: tuple[Edit, ...] = ()) -> "Future[trial.Verdict]":
