@@ -114,6 +114,9 @@ class Prickly:
     def refuse(self, *args):
         raise AssertionError("asked")
 
+    def __repr__(self):
+        return "prickly"
+
     __eq__ = __ne__ = __hash__ = __bool__ = __len__ = __iter__ = __call__ = refuse
     __copy__ = __deepcopy__ = __reduce_ex__ = __str__ = refuse
 
