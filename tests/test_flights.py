@@ -30,7 +30,7 @@ def third():
 def test_waiting_for_oneself_is_refused_by_the_key(flights):
     flights.join("k")
 
-    with pytest.raises(RuntimeError, match="^the factory of 'k' needs 'k' itself to finish$"):
+    with pytest.raises(RuntimeError, match=r"^the factory of 'k' needs 'k' itself to finish$"):
         flights.join("k")
 
 

@@ -378,6 +378,28 @@ def test_an_earlier_deadline_in_the_same_slot_is_found_in_time():
     assert index.sweep(entries, 1003.0, 10)[0][0] == "late"
 
 
+class Tidied(ExpiryIndex):
+    times = 0
+
+    def _tidy(self):
+        Tidied.times += 1
+        super()._tidy()
+
+
+def test_the_index_is_tidied_seldom_and_forgets_the_buckets_that_are_gone():
+    Tidied.times, index, entries = 0, Tidied(), OrderedDict()
+    for number in range(4000):
+        index.buckets[index.slot_for(1000.0 + number, 100)]["k"] = None
+
+    assert 4 <= Tidied.times <= 12
+    index.sweep(entries, 1e6, 10**6)
+    for number in range(300):
+        index.buckets[index.slot_for(2e6 + number, 100)]["k"] = None
+        index.due(2e6 + number)
+    index._tidy()
+    assert len(index._where) <= len(index.buckets) + 1
+
+
 @pytest.mark.parametrize("ttl", [1000, 1000.5])
 def test_a_full_bucket_is_followed_by_another(ttl):
     index = ExpiryIndex()
