@@ -96,7 +96,7 @@ def _verdict(results: Results) -> str:
     groups: dict[tuple[int, bool], int] = {}
     for one in results["control"]:
         groups[one["size"], one["ttl"]] = one["attempt"]
-    again = sum(groups.values()) - len(groups)
+    again = sum(attempt > 1 for attempt in groups.values())
     ratios = [one["ratio"] for one in results["control"]]
     said = f"The baseline against itself read {min(ratios):.2f} to {max(ratios):.2f}"
     if again:
