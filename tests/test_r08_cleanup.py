@@ -61,20 +61,23 @@ def test_the_thread_comes_again_and_again(make_cache, wait_until):
 
 
 @pytest.mark.clause("R8.1")
-def test_the_time_between_two_cleanups_is_the_interval(make_cache, monkeypatch, wait_until):
+def test_the_time_between_two_cleanups_is_the_interval(make_cache, monkeypatch):
     kind = type(make_cache(cleanup_interval=math.inf))
-    cleanup, calls = kind.cleanup, []
+    cleanup, calls, fifth = kind.cleanup, [], threading.Event()
 
     def noted(cache):
         calls.append(cache)
+        if len(calls) == 5:
+            fifth.set()
         return cleanup(cache)
 
     monkeypatch.setattr(kind, "cleanup", noted)
 
     def keeps_time():
         calls.clear()
+        fifth.clear()
         cache = make_cache(cleanup_interval=0.1)
-        early, late = (wait_until(lambda: len(calls) >= 5, time) for time in (0.3, 0.5))
+        early, late = fifth.wait(0.4), fifth.wait(0.5)
         cache.close()
         return (early, late) == (False, True)
 

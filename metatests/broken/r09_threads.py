@@ -255,7 +255,11 @@ DEVIATIONS = [
     breaks(
         "R9.3",
         "a factory that needs its own key waits for itself",
-        (f"{FLIGHTS}.join", "while ahead is not None:", "while False:"),
+        (
+            f"{FLIGHTS}.join",
+            "while ahead is not None and (not ahead.done.is_set()):",
+            "while False:",
+        ),
     ),
     breaks(
         "R9.3",
@@ -267,7 +271,7 @@ DEVIATIONS = [
         "a factory that needs itself over two others waits",
         (
             f"{FLIGHTS}.join",
-            "while ahead is not None:",
+            "while ahead is not None and (not ahead.done.is_set()):",
             "for _ in range(2):\n            if ahead is None: break",
         ),
     ),
@@ -278,6 +282,7 @@ DEVIATIONS = [
         "R9.3",
         "who has waited is taken to wait for ever",
         (f"{FLIGHTS}.wait", "self._waiting.pop(threading.get_ident(), None)", "pass"),
+        (f"{FLIGHTS}.join", " and (not ahead.done.is_set())", ""),
     ),
     breaks(
         "R9.3",
