@@ -40,7 +40,7 @@ def ordered_dict(size: int) -> OrderedDict[str, Any]:
         return entries
     # This one need not be longer than the longest that fits in the table of half the room.
     table = 8
-    while table * 2 // 3 < size:
+    while table * 2 // 3 <= size:  # the key that stops uses up one place
         table *= 2
     length = table // 2 * 2 // 3
     filler: dict[Any, Any] = {}

@@ -16,9 +16,17 @@ from collections import OrderedDict
 
 import pytest
 
+import cache as cache_package
 from cache import SnapshotError, atomic_file, patterns, plain, room, snapshot, sweeper
 from cache.expiry import FULL, ExpiryIndex
 from cache.flights import Flights
+
+
+def test_the_package_gives_its_public_names_and_no_others():
+    names = "Cache CacheError CacheStats CacheUnavailable DistributedCache SnapshotError"
+
+    assert sorted(cache_package.__all__) == [*names.split(), "connect", "escape"]
+    assert all(hasattr(cache_package, name) for name in cache_package.__all__)
 
 
 class Fails:
@@ -234,15 +242,21 @@ def test_a_long_name_is_written_beside_under_a_short_one(tmp_path):
     assert path.read_bytes() == b"whole"
 
 
-def test_without_threads_the_cache_does_without(CacheImpl, monkeypatch):
+def test_without_threads_the_cache_does_without(CacheImpl, monkeypatch, caplog):
     def refuse(thread):
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+    caplog.set_level("DEBUG")
     with CacheImpl() as cache:
         cache.set("k", 1)
 
         assert cache.get("k") == 1
+    assert [record.name for record in caplog.records] == ["cache"]
+
+
+def test_the_thread_has_a_name_that_tells_whose_it_is(cache):
+    assert "cache-cleanup" in {thread.name for thread in threading.enumerate()}
 
 
 def test_at_the_very_end_no_thread_is_tried(CacheImpl, monkeypatch):
@@ -354,6 +368,17 @@ def test_an_ordered_dict_with_room_does_not_grow_until_it_is_full():
         entries[str(number)] = None
 
     assert dict.__sizeof__(entries) == before
+
+
+@pytest.mark.parametrize("size", [100_001, 174_762, 174_763, 200_000, 349_525, 349_526])
+def test_an_ordered_dict_with_room_is_no_larger_than_one_that_grew(size):
+    entries, grown = room.ordered_dict(size), {None: None}
+
+    before = dict.__sizeof__(entries)
+    for number in range(size):
+        entries[str(number)] = grown[str(number)] = None
+
+    assert dict.__sizeof__(entries) == before <= dict.__sizeof__(grown) + 100
 
 
 def test_a_pickle_of_lines_is_read(tmp_path):
