@@ -11,6 +11,8 @@ import typing
 
 import pytest
 
+from cache.memoize import memoize
+
 
 class Colour(enum.Enum):
     RED = 1
@@ -26,6 +28,18 @@ class Point:
 class Pair(typing.NamedTuple):
     left: object
     right: object
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Silent:
+    __repr__ = object.__repr__
+
+    def __str__(self):
+        return "Silent"
 
 
 class Plain:
@@ -79,6 +93,35 @@ def test_different_arguments_have_different_keys(calls):
     assert len({calls.key_for(argument) for argument in DISTINCT}) == len(DISTINCT)
 
 
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ((1, "a"), "(1, 'a', )"),
+        ([1, [2]], "[1, [2, ], ]"),
+        ({2, 1}, "set(1, 2)"),
+        (frozenset("ba"), "frozenset('a', 'b')"),
+        ({"b": 1, "a": (2,)}, "{'a': (2, ), 'b': 1}"),
+        (Colour.RED, f"{__name__}.Colour.RED"),
+        (Access.READ | Access.WRITE, f"{__name__}.Access.READ|WRITE"),
+        (Access(0), f"{__name__}.Access.0"),
+        (Point, f"<class {__name__}.Point>"),
+        (Point(1, (2,)), f"{__name__}.Point(x=1, y=(2, ))"),
+        (Pair(1, [2]), f"{__name__}.Pair(1, [2, ])"),
+        (Telling(), f"{__name__}.Telling:Telling()"),
+        (None, "None"),
+    ],
+    ids=repr,
+)
+def test_a_key_reads_like_the_call(cache, argument, text):
+    def function(a, *rest, b=2): ...
+
+    function.__qualname__ = "of.its"
+
+    assert cache.memoize()(function).key_for(argument) == (
+        f"{__name__}.of.its(a={text}, rest=(), b=2)"
+    )
+
+
 def test_rest_and_keywords_do_not_mix(calls):
     keys = {calls.key_for(1, 2, 3), calls.key_for(1, 2, c=4), calls.key_for(1, 2, d=3)}
     keys |= {calls.key_for(1, 2, (3,)), calls.key_for(1, 2, 3, 4)}
@@ -111,10 +154,15 @@ def test_keys_are_the_same_in_every_process():
 
 
 @pytest.mark.parametrize(
-    "argument", [Plain(), [Plain()], {"k": Plain()}, {1: {Plain()}}, (lambda: 1)]
+    "argument",
+    [
+        *(Plain(), [Plain()], {"k": Plain()}, {Plain(): 1}, {1: {Plain()}}, (lambda: 1)),
+        *(Point(Plain()), Pair(1, Plain()), (Plain(),), Silent()),
+    ],
+    ids=lambda argument: type(argument).__name__,
 )
 def test_an_argument_without_stable_text_is_a_type_error(calls, argument):
-    with pytest.raises(TypeError, match="pass key="):
+    with pytest.raises(TypeError, match=r"^argument 'a' is a \S+, which .* pass key="):
         calls(argument)
 
     assert calls.made == []
@@ -194,6 +242,38 @@ def test_made_keys_are_not_kept_for_ever(make_cache):
     assert function.invalidate_all() == 10
 
 
+class Asked:
+    """A cache that counts how often it is asked for a key."""
+
+    def __init__(self, cache):
+        self.cache, self.asked, self.deleted = cache, 0, []
+
+    def get_or_set(self, key, factory, ttl=None):
+        return self.cache.get_or_set(key, factory, ttl)
+
+    def exists(self, key):
+        self.asked += 1
+        return self.cache.exists(key)
+
+    def delete_many(self, keys):
+        self.deleted = list(keys)
+        return self.cache.delete_many(keys)
+
+
+@pytest.mark.parametrize(("size", "asked", "kept"), [(10, 9000, 1100), (20_000, 12_000, 9000)])
+def test_made_keys_are_looked_through_seldom(make_cache, size, asked, kept):
+    cache = Asked(make_cache(size))
+    function = memoize(cache, None, str)(lambda n: n)
+
+    for number in range(9000):
+        function(number)
+    deleted = function.invalidate_all()
+
+    assert deleted == min(size, 9000)
+    assert cache.asked < asked
+    assert deleted <= len(cache.deleted) <= kept
+
+
 def test_a_key_that_is_no_str_is_a_type_error(cache):
     function = cache.memoize(key=lambda n: n)(lambda n: n)
 
@@ -204,15 +284,19 @@ def test_a_key_that_is_no_str_is_a_type_error(cache):
 def test_asynchronous_functions_are_refused(cache):
     async def coroutine(): ...
 
-    with pytest.raises(TypeError, match="asynchronous"):
-        cache.memoize()(coroutine)
+    async def generator():
+        yield 1
+
+    for function in (coroutine, generator):
+        with pytest.raises(TypeError, match=f"{function.__name__} is asynchronous"):
+            cache.memoize()(function)
 
 
 @pytest.mark.parametrize(
     ("decorate", "message"),
     [
-        (lambda cache: cache.memoize(key="k"), "key must be callable"),
-        (lambda cache: cache.memoize()(5), "decorates a function"),
+        (lambda cache: cache.memoize(key="k"), "key must be callable, not str"),
+        (lambda cache: cache.memoize()(5), "decorates a function, not int"),
     ],
 )
 def test_what_is_not_callable_is_a_type_error(cache, decorate, message):
