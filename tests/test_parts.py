@@ -82,6 +82,16 @@ def test_a_moved_class_is_written_under_its_old_name(monkeypatch):
     assert codec.loads(data) == pickle.loads(data) == value
 
 
+def test_a_moved_class_is_written_once_whatever_was_written_before(monkeypatch):
+    monkeypatch.setitem(plain._FORMER_MODULES, "fractions", "former")
+    kind = fractions.Fraction
+
+    data = plain.Codec().dumps([b"x" * 200_000, kind, kind])
+
+    assert [data.count(name) for name in (b"former", b"Fraction", b"fractions")] == [1, 1, 0]
+    assert len(data) < 201_000
+
+
 def test_what_a_value_raises_while_it_is_pickled_is_a_snapshot_error():
     with pytest.raises(SnapshotError, match="LookupError"):
         plain.Codec([Fails]).dumps(Fails())
@@ -148,7 +158,123 @@ def test_large_values_make_short_slices(tmp_path):
     sizes = [len(keys) for keys, _, _ in slices]
 
     assert sum(sizes) == 200
-    assert min(sizes) < 64
+    assert sizes[:9] == [64, 32, 16, 8, 4, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "sizes"),
+    [
+        (b"", 12_000, [64, 128, 256, 512, 1024, 2000, 2000]),
+        (b"x" * 700, 250, [64, 64, 64, 58]),
+    ],
+)
+def test_slices_grow_until_they_take_a_while(tmp_path, value, count, sizes):
+    path = written(tmp_path / "s", [value + str(number).encode() for number in range(count)])
+
+    _, slices = snapshot.read(path, plain.Codec())
+
+    assert [len(keys) for keys, _, _ in slices][: len(sizes)] == sizes
+
+
+def test_a_source_tells_where_it_is_and_goes_there():
+    source = snapshot._Source(io.BytesIO(b"abcdef" + b"x" * (1 << 20)))
+
+    begin = source.tell(), source.read(3), source.tell()
+    source.seek(1)
+    again = source.read(2), source.tell()
+    source.read(1 << 20)
+
+    assert begin == (0, b"abc", 3)
+    assert again == (b"bc", 3)
+    assert (source.tell(), source.read(9)) == ((1 << 20) + 3, b"xxx")
+
+
+@pytest.mark.parametrize("size", [3, 1 << 20, 3 << 20])
+def test_what_is_taken_back_is_neither_in_the_file_nor_in_the_digest(size):
+    file = io.BytesIO()
+    stream = snapshot._Hashing(file)
+    counts = [stream.write(b"a" * size), stream.write(b"b")]
+    mark = stream.mark()
+    counts.append(stream.write(b"c" * size))
+    before = stream.size
+
+    stream.back_to(mark)
+    after = stream.size, len(file.getvalue()) <= size + 1
+    stream.write(b"d")
+
+    assert (counts, before, after) == ([size, 1, size], 2 * size + 1, (size + 1, True))
+    assert stream.digest() == hashlib.blake2b(file.getvalue(), digest_size=32).digest()
+    assert file.getvalue() == b"a" * size + b"bd"
+
+
+def test_a_mark_leaves_little_to_be_copied():
+    file = io.BytesIO()
+    stream = snapshot._Hashing(file)
+    for _ in range(5):
+        stream.write(b"x" * (1 << 19))
+        stream.mark()
+
+    assert len(file.getvalue()) == 2 << 20
+
+
+def test_a_seal_is_what_it_was_in_every_version():
+    key = hashlib.blake2b(b"secret", person=b"cache secret").digest()
+
+    seal = snapshot._seal(b"digest", b"secret")
+
+    assert (
+        seal == hashlib.blake2b(b"digest", digest_size=32, key=key, person=b"cache seal").digest()
+    )
+    assert snapshot._seal(b"digest", None) != seal
+
+
+MARK = b"\n%cache digest%\n"
+TRAILER = 2 * len(MARK) + 64
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda data: b"", "'{}' is cut short: it has 0 bytes"),
+        (lambda data: data[:10], "'{}' is cut short: it has 10 bytes"),
+        (lambda data: data[:3] + b"x" * 60, "'{}' is cut short: it has 63 bytes"),
+        (lambda data: data[:3] + b"x" * 61, "'{}' is no snapshot"),
+        (lambda data: data[:2] + b"x" * 20, "'{}' is no snapshot"),
+        (lambda data: b"x" * 500, "'{}' is no snapshot"),
+        (lambda data: MARK, "'{}' is no snapshot"),
+        (lambda data: data[:-1], "'{}' is cut short: its digest is missing"),
+        (lambda data: data[:-1] + b"x", "'{}' is damaged: it does not have the digest"),
+        (
+            lambda data: data[:-TRAILER] + b"x" + data[1 - TRAILER :],
+            "'{}' is damaged: it does not have the digest",
+        ),
+        (
+            lambda data: data[:-1].replace(b"versionK\x01", b"versionK\x02"),
+            "'{}' is cut short: its digest is missing",
+        ),
+        (
+            lambda data: data[:-1].replace(b"version\x94K\x01", b"version\x94K\x02"),
+            "'{}' is of a newer version than this library's 1",
+        ),
+    ],
+)
+def test_a_file_that_is_no_whole_snapshot_is_called_what_it_is(tmp_path, edit, message):
+    path = written(tmp_path / "s", [1])
+    path.write_bytes(edit(path.read_bytes()))
+
+    with pytest.raises(SnapshotError) as caught:
+        snapshot.read(path, plain.Codec())
+
+    assert str(caught.value).startswith(message.format(path))
+
+
+def test_a_refused_value_is_told_with_the_files_name(tmp_path):
+    path = written(tmp_path / "s", [FailsOnce()], plain.Codec([FailsOnce]))
+
+    _, slices = snapshot.read(path, plain.Codec())
+
+    with pytest.raises(SnapshotError, match=f"^'{path}': .*FailsOnce is neither"):
+        next(slices)
 
 
 def test_a_value_that_can_be_pickled_the_second_time_is_saved(tmp_path):
@@ -166,8 +292,8 @@ def test_a_value_that_can_be_pickled_the_second_time_is_saved(tmp_path):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"anything else", "no snapshot"),
-        (None, "header"),
+        (b"anything else", "'.*s' is no snapshot"),
+        (None, "'.*s': damaged: its header"),
     ],
 )
 def test_a_right_digest_makes_no_snapshot_of_it(tmp_path, body, message):
