@@ -147,6 +147,15 @@ def test_the_tests_of_a_mutant_are_those_that_run_its_lines_and_those_that_leave
     assert outer[0] == {"t", "u"}
 
 
+def test_the_list_is_read_as_it_is_written():
+    source = b"@cached\ndef f(a):\n    if (\n        a\n        < 1\n    ):\n        a()\n"
+
+    entries = [verdicts.listed(mutant) for mutant in operators.mutants("cache/m.py", source)]
+    text = "\n".join(["A reason.", *map(str, entries)])
+
+    assert list(verdicts.equivalents(text)) == entries
+
+
 def test_a_reason_holds_for_the_mutants_below_it():
     text = "Nobody can\nsee it.\ncache/m.py f\n  - a\n  + b\ncache/m.py f #2\n  - a\n  +\n"
 

@@ -6,6 +6,7 @@ import fcntl
 import fractions
 import gc
 import hashlib
+import inspect
 import io
 import os
 import pickle
@@ -13,6 +14,7 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -70,6 +72,27 @@ def test_a_flight_that_was_reset_still_lands():
     flights.land(flight, 1)
 
     assert (leading, flights.keys()) == (True, [])
+
+
+def test_a_reset_does_without_the_lock_that_a_lost_thread_holds():
+    flights = Flights()
+
+    with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as holder:
+        former = flights._lock
+        holder.submit(former.acquire).result(30)
+        flights.reset()
+        joined = pool.submit(flights.join, "k")
+        done = wait([joined], 5).done
+        holder.submit(former.release).result(30)
+
+    assert done == {joined}
+
+
+def test_the_defaults_of_a_cache(CacheImpl):
+    parameters = inspect.signature(CacheImpl).parameters
+
+    assert parameters["max_size"].default == 1000
+    assert parameters["cleanup_interval"].default == 60.0
 
 
 def test_a_moved_class_is_written_under_its_old_name(monkeypatch):

@@ -77,7 +77,7 @@ class Listed:
 
     def __str__(self) -> str:
         former = "\n".join(f"  - {line.strip()}" for line in self.former.splitlines())
-        latter = "\n".join(f"  + {line.strip()}" for line in self.latter.splitlines())
+        latter = "\n".join(f"  + {line.strip()}" for line in self.latter.splitlines()) or "  +"
         return f"{self.path} {self.place}\n{former}\n{latter}"
 
 
