@@ -15,6 +15,8 @@ import threading
 import weakref
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor, wait
+from math import inf
+from random import Random
 
 import pytest
 
@@ -596,3 +598,88 @@ def test_a_burst_with_one_ttl_fills_several_buckets(make_cache, clock):
     assert sizes == [10, FULL]
     clock.tick(1000)
     assert cache.cleanup() == FULL + 10
+
+
+WAITING = {
+    "get of what has expired": lambda cache, path: cache.get("expired"),
+    "exists": lambda cache, path: cache.exists("k"),
+    "ttl": lambda cache, path: cache.ttl("k"),
+    "get_many": lambda cache, path: cache.get_many(["k"]),
+    "keys": lambda cache, path: cache.keys(),
+    "stats": lambda cache, path: cache.stats(),
+    "set": lambda cache, path: cache.set("k", 1),
+    "set for a while": lambda cache, path: cache.set("k", 1, 1000),
+    "add": lambda cache, path: cache.add("new", 1),
+    "replace": lambda cache, path: cache.replace("k", 1),
+    "set_many": lambda cache, path: cache.set_many({"k": 1}),
+    "increment": lambda cache, path: cache.increment("k"),
+    "touch": lambda cache, path: cache.touch("k"),
+    "get_or_set": lambda cache, path: cache.get_or_set("new", int),
+    "pop": lambda cache, path: cache.pop("k"),
+    "delete": lambda cache, path: cache.delete("k"),
+    "delete_many": lambda cache, path: cache.delete_many(["k"]),
+    "delete_pattern": lambda cache, path: cache.delete_pattern("*"),
+    "clear": lambda cache, path: cache.clear(),
+    "cleanup": lambda cache, path: cache.cleanup(),
+    "reset_stats": lambda cache, path: cache.reset_stats(),
+    "close": lambda cache, path: cache.close(),
+    "save": lambda cache, path: cache.save(path),
+    "load": lambda cache, path: cache.load(path),
+}
+
+
+@pytest.mark.parametrize("verb", WAITING)
+def test_a_verb_waits_for_the_thread_that_is_inside(cache, clock, tmp_path, verb):
+    cache.set("k", 1, ttl=1000)
+    cache.set("expired", 1, ttl=1)
+    cache.save(tmp_path / "s")
+    clock.tick(2)
+
+    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
+        holder.submit(cache._lock.acquire).result(30)
+        call = other.submit(WAITING[verb], cache, tmp_path / "s")
+        early = wait([call], 0.03).done
+        holder.submit(cache._lock.release).result(30)
+        call.result(30)
+
+    assert early == set()
+
+
+def check_index(cache):
+    """Assert that every entry with a deadline is on record where it belongs, and nothing else."""
+    expiry, records = cache._expiry, 0
+    for key, (_, deadline, slot) in cache._entries.items():
+        assert (deadline is None) == (slot is None)
+        if slot is not None:
+            bucket = expiry.buckets[slot]
+            assert bucket.floor <= deadline < bucket.end
+            assert key in bucket
+            assert any(found == (bucket.floor, slot) for found in expiry.heap)
+            records += 1
+    assert sum(map(len, expiry.buckets.values())) == records
+
+
+@pytest.mark.parametrize("size", [30, 1000])
+def test_whatever_is_called_the_index_agrees_with_the_entries(make_cache, clock, tmp_path, size):
+    cache, random = make_cache(size), Random(size)
+    steps = [
+        *[lambda key: cache.set(key, 1, random.choice([None, 1, 1, 1, 1.1, 2, 50, inf]))] * 20,
+        *[lambda key: cache.set_many({key: 1, key + "x": 2}, random.choice([1, 3]))] * 2,
+        lambda key: cache.add(key, 1, 1),
+        lambda key: cache.replace(key, 1, 1),
+        lambda key: cache.touch(key, random.choice([None, 1, 2])),
+        *[lambda key: cache.delete(key)] * 2,
+        lambda key: cache.increment(key),
+        lambda key: cache.get(key),
+        lambda key: cache.cleanup(),
+        lambda key: clock.tick(random.choice([0.001, 0.004, 0.1, 0.5])),
+    ]
+    for number in range(3000):
+        random.choice(steps)(f"k{random.randrange(60)}")
+        if number % 10 == 0:
+            check_index(cache)
+    cache.save(tmp_path / "s")
+    cache.load(tmp_path / "s")
+
+    check_index(cache)
+    assert 0 < len(cache) <= size
