@@ -75,8 +75,13 @@ def pattern(value: object) -> str:
 
 def size(value: object) -> int:
     """Return `value` if it can be a `max_size`: an int of at least 1, no bool."""
+    return count(value, "max_size")
+
+
+def count(value: object, name: str) -> int:
+    """Return `value` if it is an int of at least 1, no bool; `name` is what the error calls it."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"max_size must be an int, not {type(value).__name__}")
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < 1:
-        raise ValueError(f"max_size must be at least 1, not {value}")
+        raise ValueError(f"{name} must be at least 1, not {value}")
     return value

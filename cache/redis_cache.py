@@ -13,23 +13,39 @@ from functools import partial
 from itertools import islice
 from math import inf
 from types import TracebackType
-from typing import Any, Generic, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    SupportsIndex,
+    TypeVar,
+    overload,
+)
 
 from . import arguments, snapshot
+from .breaker import Breaker
 from .errors import CacheUnavailable, SnapshotError
 from .flights import Flights
 from .memoize import Memoized
 from .memoize import memoize as memoize_in
+from .near import Bell as NearBell
+from .near import Near, Token
 from .patterns import compile_glob
 from .plain import Codec
 from .remote import lives, scripts
+from .remote.calls import Calls
+from .remote.dial import servers
 from .remote.leases import Leases
-from .remote.link import Bell, Link, ServerError, failure
+from .remote.link import Bell, link_to
 from .remote.names import Names
 from .remote.scripts import Script
 from .remote.spool import Spool
 from .remote.values import Values
 from .stats import CacheStats
+from .tracking import Tracking
 
 V = TypeVar("V")
 D = TypeVar("D")
@@ -40,6 +56,7 @@ R = TypeVar("R")
 logger = logging.getLogger("cache")
 
 _MISSING: Any = object()
+_ABSENT = -2  # what the server says of the life of a key that is not there
 _UNBOUNDED = 2**63 - 1  # `max_size` in the statistics
 _GLANCE = 0.25  # seconds between two looks for a value that another process makes
 _BATCH = 500  # entries that one command of `save` or `load` carries
@@ -88,17 +105,38 @@ class RedisCache(Generic[V]):
         default_ttl: float | timedelta | None = None,
         trust: Iterable[type | str] = (),
         secret: bytes | None = None,
+        near: int | None = None,
+        staleness: float | timedelta = 60.0,
+        heartbeat: float | timedelta = 1.0,
         lease: float | timedelta = 10.0,
+        on_error: Literal["raise", "miss"] = "raise",
+        attempts: int = 3,
+        deadline: float | timedelta = 2.0,
+        threshold: int = 5,
+        cooldown: float | timedelta = 1.0,
+        one_slot: bool = False,
     ) -> None:
         self._default_life = inf
         if default_ttl is not None:
             self._default_life = arguments.seconds(default_ttl, "default_ttl")
         self._codec = Codec(trust)
         self._secret = snapshot.checked_secret(secret)
-        self._names = Names(namespace)
+        if on_error not in ("raise", "miss"):
+            raise ValueError(f"on_error must be 'raise' or 'miss', not {on_error!r}")
+        self._lenient = on_error == "miss"
+        self._names = Names(namespace, one_slot)
         self._name = self._names.name
         self._values = Values(self._codec, self._secret)
-        self._link = Link(client)
+        self._link = link_to(client)
+        self._calls = Calls(
+            self._link,
+            Breaker(
+                arguments.count(threshold, "threshold"), arguments.seconds(cooldown, "cooldown")
+            ),
+            arguments.count(attempts, "attempts"),
+            arguments.seconds(deadline, "deadline"),
+            "*",
+        )
         self._flights: Flights[V] = Flights()
         self._leases = Leases(arguments.seconds(lease, "lease"), self._renew)
         self._lock = threading.RLock()
@@ -108,6 +146,18 @@ class RedisCache(Generic[V]):
         self._expirations = 0  # guarded by _lock; likewise
         self._unreadable = 0  # guarded by _lock
         self._logged: set[str] = set()  # guarded by _lock; what was said of unreadable values
+        self._near: Near[V] | None = None
+        self._tracking: Tracking | None = None
+        if near is not None:
+            self._near = Near(arguments.count(near, "near"), staleness)
+            self._tracking = Tracking(
+                self._near,
+                partial(servers, client),
+                self._names.prefix,
+                self._names.key,
+                arguments.seconds(heartbeat, "heartbeat"),
+            )
+            self._tracking.start()
         _caches.add(self)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -118,19 +168,23 @@ class RedisCache(Generic[V]):
     def get(self, key: str, default: D) -> V | D: ...
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at `key`, or `default` where there is no live entry."""
-        name = self._name(arguments.plain_key(key))
-        return self._read(self._call(lambda: self._link.get(name)), name, default)
+        near = self._near
+        if near is not None:
+            with contextlib.suppress(KeyError):
+                return near.read(key)
+        key = arguments.plain_key(key)
+        return self._read(key, self._name(key), default)
 
     def exists(self, key: str) -> bool:
         """Tell whether there is a live entry at `key`, even one that cannot be read."""
         name = self._name(arguments.plain_key(key))
-        return self._call(lambda: self._link.exists(name))
+        return self._ask(lambda: self._link.exists(name), False)
 
     def ttl(self, key: str) -> float | None:
         """Return the seconds that `key` has left, `math.inf` for ever, None where it isn't live."""
         name = self._name(arguments.plain_key(key))
-        left = self._script(scripts.TTL, name)
-        return None if left == -2 else self._seconds(left)
+        left = self._ask(lambda: self._link.run(scripts.TTL, (name,)), _ABSENT)
+        return None if left == _ABSENT else self._seconds(left)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, V]:
         """Return the live ones of `keys` with their values, as they stood at one moment.
@@ -140,13 +194,23 @@ class RedisCache(Generic[V]):
         wanted = [arguments.plain_key(key) for key in keys]
         if not wanted:
             return {}
-        names = [self._name(key) for key in wanted]
-        found = {}
-        texts = self._call(lambda: self._link.get_many(names))
-        for key, name, text in zip(wanted, names, texts, strict=True):
-            value = self._read(text, name, _MISSING)
-            if value is not _MISSING:
-                found[key] = value
+        if self._near is not None:
+            found = self._near.read_many(wanted)
+            if found is not None:
+                return found
+        try:
+            found = self._fetched_many(wanted)
+        except CacheUnavailable:
+            found = {}
+            if self._lenient and self._near is not None:
+                found = {key: self._near.get(key, _MISSING) for key in dict.fromkeys(wanted)}
+                found = {key: value for key, value in found.items() if value is not _MISSING}
+            self._count(0, sum(key not in found for key in wanted))
+            if not self._lenient:
+                raise
+            return found
+        hits = sum(key in found for key in wanted)
+        self._count(hits, len(wanted) - hits)
         return found
 
     def keys(self, pattern: str = "*") -> list[str]:
@@ -155,18 +219,28 @@ class RedisCache(Generic[V]):
         The dialect is that of Redis, over characters. Walks over all keys of the server, whatever
         their namespace, some thousands in a step.
         """
-        found: dict[str, None] = {}  # a name may come twice
         glob = compile_glob(arguments.pattern(pattern))
-        for names in self._scan(self._names.scan_pattern(glob), "string"):
-            found.update((key, None) for _, key in self._names.matching(names, glob))
-        return list(found)
+
+        def walk() -> list[str]:
+            found: dict[str, None] = {}  # a name may come twice
+            for names in self._scan(self._names.scan_pattern(glob), "string"):
+                found.update((key, None) for _, key in self._names.matching(names, glob))
+            return list(found)
+
+        return self._ask(walk, [])
 
     def stats(self) -> CacheStats:
         """Return the counters of this object, and how many entries the namespace has."""
         size = len(self)
+        near = 0 if self._near is None else self._near.stats().hits
         with self._lock:
             return CacheStats(
-                self._hits, self._misses, self._evictions, self._expirations, size, _UNBOUNDED
+                self._hits + near,
+                self._misses,
+                self._evictions,
+                self._expirations,
+                size,
+                _UNBOUNDED,
             )
 
     # -- writing ---------------------------------------------------------------------------------
@@ -180,7 +254,7 @@ class RedisCache(Generic[V]):
         ms = self._ms(ttl)
         name = self._name(key)
         text = self._values.encode(value, key, name)
-        self._call(lambda: self._link.set(name, text, ms))
+        self._write((key,), lambda: self._link.set(name, text, ms), None)
 
     def add(self, key: str, value: V, ttl: float | timedelta | None = None) -> bool:
         """Store `value` where there is no live entry at `key`, and tell whether it did."""
@@ -195,18 +269,23 @@ class RedisCache(Generic[V]):
         ms = self._ms(ttl)
         name = self._name(key)
         text = self._values.encode(value, key, name)
-        return bool(self._script(scripts.PUT_IF, name, text, ms, live, idempotent=False))
+
+        def step() -> bool:
+            return bool(self._link.run(scripts.PUT_IF, (name,), text, ms, live))
+
+        return self._write((key,), step, False, idempotent=False)
 
     def set_many(self, mapping: Mapping[str, V], ttl: float | timedelta | None = None) -> None:
         """Store every value of `mapping` at its key, as one step. `ttl` as in `set`."""
         ms = self._ms(ttl)
+        pairs = arguments.pairs(mapping)
         entries = []
-        for given, value in mapping.items():
-            key = arguments.plain_key(given)
+        for key, value in pairs:
             name = self._name(key)
             entries.append((name, self._values.encode(value, key, name), ms))
         if entries:
-            self._call(lambda: self._link.set_many(entries))
+            keys = [key for key, _ in pairs]
+            self._write(keys, lambda: self._link.set_many(entries), None)
 
     def increment(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
         """Add `amount` to the number at `key` in one step and return the sum.
@@ -221,10 +300,16 @@ class RedisCache(Generic[V]):
         fresh = self._values.encode(step, key, name)
         native = fresh if fresh[:1] not in (b"\x80", b"\x00") else b""
         kind, ms, may = b"%d" % isinstance(step, int), self._ms(None), b"%d" % bool(create)
+
+        def add() -> Any:
+            return self._link.run(scripts.INCREMENT, (name,), native, kind, fresh, ms, may)
+
+        def exchange() -> Any:
+            return self._link.run(scripts.EXCHANGE, (name,), rest[0], text)
+
+        dropped: list[Any] = [1, fresh] if create else [0]  # as if there were no entry
         while True:
-            outcome, *rest = self._script(
-                scripts.INCREMENT, name, native, kind, fresh, ms, may, idempotent=False
-            )
+            outcome, *rest = self._write((key,), add, dropped, idempotent=False)
             if outcome == 0:
                 raise KeyError(key)
             if outcome == 1:
@@ -235,7 +320,7 @@ class RedisCache(Generic[V]):
                 raise ValueError(f"the value at {key!r} cannot be read: {error}") from error
             total = arguments.number(present, key) + step
             text = self._values.encode(total, key, name)
-            if self._script(scripts.EXCHANGE, name, rest[0], text, idempotent=False):
+            if self._write((key,), exchange, True, idempotent=False):
                 return total
 
     def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
@@ -245,7 +330,9 @@ class RedisCache(Generic[V]):
     def touch(self, key: str, ttl: float | timedelta | None = None) -> bool:
         """Give the live entry at `key` a new deadline, and tell whether there was one."""
         key = arguments.plain_key(key)
-        return bool(self._script(scripts.TOUCH, self._name(key), self._ms(ttl)))
+        name, ms = self._name(key), self._ms(ttl)
+        step = partial(self._link.run, scripts.TOUCH, (name,), ms)
+        return bool(self._write((key,), step, False))
 
     def memoize(
         self,
@@ -271,8 +358,16 @@ class RedisCache(Generic[V]):
 
         Counts as a read.
         """
-        name = self._name(arguments.plain_key(key))
-        return self._read(self._script(scripts.POP, name, idempotent=False), name, default)
+        key = arguments.plain_key(key)
+        name = self._name(key)
+        text = None
+        try:
+            step = partial(self._link.run, scripts.POP, (name,))
+            text = self._write((key,), step, None, idempotent=False)
+        finally:
+            value = _MISSING if text is None else self._decoded(text, name)
+            self._count(*((0, 1) if value is _MISSING else (1, 0)))
+        return default if value is _MISSING else value
 
     def delete(self, key: str) -> bool:
         """Remove the entry at `key` and tell whether there was a live one."""
@@ -280,36 +375,49 @@ class RedisCache(Generic[V]):
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Remove the entries at `keys` in one step and return how many live ones went."""
-        names = [self._name(arguments.plain_key(key)) for key in keys]
-        if not names:
+        unwanted = [arguments.plain_key(key) for key in keys]
+        if not unwanted:
             return 0
-        return self._call(lambda: self._link.remove(names), idempotent=False)
+        names = [self._name(key) for key in unwanted]
+        return self._write(unwanted, lambda: self._link.remove(names), 0, idempotent=False)
 
     def delete_pattern(self, pattern: str) -> int:
         """Remove the entries whose keys match the glob `pattern`; return how many live ones went.
 
         Walks over all keys of the server, whatever their namespace, some thousands in a step.
         """
-        glob = compile_glob(arguments.pattern(pattern))
+        return self._removed_matching(arguments.pattern(pattern))
+
+    def clear(self) -> None:
+        """Remove every entry of the namespace. The counters stay."""
+        self._removed_matching("*")
+
+    def _removed_matching(self, pattern: str) -> int:
+        try:
+            self._calls.settle(self._remove_matching)
+            return self._remove_matching(pattern)
+        except CacheUnavailable:
+            if not self._lenient:
+                raise
+            self._calls.owe_matching(pattern)
+            return 0
+        finally:
+            if self._near is not None:
+                self._near.wrote_matching(compile_glob(pattern), pattern)
+
+    def _remove_matching(self, pattern: str) -> int:
+        glob = compile_glob(pattern)
         scanned = self._names.scan_pattern(glob)
         removed = 0
         # First the leases, lest a factory that runs now stores what it began before this.
         for kind in ("hash", "string"):
             for names in self._scan(scanned, kind):
                 unwanted = [name for name, _ in self._names.matching(names, glob)]
-                went = self._unlink(unwanted)
-                removed += went if kind == "string" else 0
+                if unwanted:
+                    step = partial(self._link.unlink, unwanted)
+                    went = self._calls.make(step, idempotent=False)
+                    removed += went if kind == "string" else 0
         return removed
-
-    def clear(self) -> None:
-        """Remove every entry of the namespace. The counters stay."""
-        for names in self._scan(self._names.scan_pattern(compile_glob("*"))):
-            self._unlink(names)
-
-    def _unlink(self, names: Sequence[bytes]) -> int:
-        if not names:
-            return 0
-        return self._call(lambda: self._link.unlink(names), idempotent=False)
 
     def cleanup(self) -> int:
         """Return 0: the server removes what has expired."""
@@ -320,8 +428,33 @@ class RedisCache(Generic[V]):
         self._count_from(0, 0, 0, 0)
 
     def close(self) -> None:
-        """Close the connections. The cache still serves, over others."""
+        """Close the connections. The cache still serves, over others, and not from near."""
+        if self._tracking is not None:
+            self._tracking.close()
         self._link.close()
+
+    def health(self) -> dict[str, Any]:
+        """Ask the server once, and return what is known of the way to it.
+
+        `connected`: it answered. `server`: its engine and version, None where it did not.
+        `breaker`: "closed", "open" or "half-open". `tracking`: the near cache is told of writes.
+        `lag`: seconds that the server took to answer over that connection last, or None.
+        `pending_invalidations`: failed writes to remove before anything is read. `unreadable`:
+        values that could not be read so far.
+        """
+        version = None
+        with contextlib.suppress(CacheUnavailable):
+            version = self._calls.make(self._link.version, idempotent=False)
+        tracking = self._tracking
+        return {
+            "connected": version is not None,
+            "server": version,
+            "breaker": self._calls.breaker.state,
+            "tracking": tracking is not None and tracking.connected,
+            "lag": None if tracking is None else tracking.lag,
+            "pending_invalidations": self._calls.owed,
+            "unreadable": self._unreadable,
+        }
 
     # -- snapshots -------------------------------------------------------------------------------
 
@@ -340,6 +473,7 @@ class RedisCache(Generic[V]):
                 "evictions": self._evictions,
                 "expirations": self._expirations,
             }
+        self._calls.settle(self._remove_matching)
         with Spool() as spool:
             for part in self._rows():
                 spool.put(part)
@@ -362,7 +496,9 @@ class RedisCache(Generic[V]):
             seen.update(fresh)
             for start in range(0, len(fresh), _BATCH):
                 rows = []
-                for name, text, ms in self._call(partial(self._link.rows, fresh[start:][:_BATCH])):
+                for name, text, ms in self._calls.make(
+                    partial(self._link.rows, fresh[start:][:_BATCH])
+                ):
                     if self._decoded(text, name) is not _MISSING:
                         life = self._seconds(ms)
                         ends = None if life == inf else time.time() + life
@@ -383,7 +519,8 @@ class RedisCache(Generic[V]):
                     name = self._name(key)
                     rows.append((name, self._values.encode(value, key, name), end))
                 spool.put(rows)
-            self.clear()
+            self._calls.settle(self._remove_matching)
+            self._remove_matching("*")
             texts = iter(spool)
             while part := list(islice(texts, _BATCH)):
                 wall = time.time()
@@ -393,7 +530,9 @@ class RedisCache(Generic[V]):
                     if end is None or end > wall
                 ]
                 if entries:
-                    self._call(partial(self._link.set_many, entries))
+                    self._calls.make(partial(self._link.set_many, entries))
+        if self._near is not None:
+            self._near.reset()
         self._count_from(
             header["hits"], header["misses"], header["evictions"], header["expirations"]
         )
@@ -417,27 +556,32 @@ class RedisCache(Generic[V]):
         if not callable(factory):
             raise TypeError(f"factory must be callable, not {type(factory).__name__}")
         name = self._name(key)
-        text = self._call(lambda: self._link.get(name))
-        value: V = self._read(text, name, _MISSING)
+        if self._near is not None:
+            with contextlib.suppress(KeyError):
+                return self._near.read(key)
+        value = self._read(key, name, _MISSING)
         if value is not _MISSING:
-            return value
+            return value  # type: ignore[no-any-return]
         flight, leading = self._flights.join(key)
         if not leading:
             return self._flights.wait(flight)
         try:
-            value = self._lead(key, name, factory, ms, text)
+            value = self._lead(key, name, factory, ms)
         except BaseException as error:
             self._flights.fail(flight, error)
             raise
         self._flights.land(flight, value)
         return value
 
-    def _lead(
-        self, key: str, name: bytes, factory: Callable[[], V], ms: bytes, text: bytes | None
-    ) -> V:
-        """Return another process's value, or run the factory; `text` is what cannot be read."""
+    def _lead(self, key: str, name: bytes, factory: Callable[[], V], ms: bytes) -> V:
+        """Return another process's value, or run the factory."""
         token = secrets.token_bytes(16)
-        found = self._lease(name, token, text)
+        try:
+            found = self._lease(key, name, token)
+        except CacheUnavailable:
+            if not self._lenient:
+                raise
+            return factory()
         if found is not _MISSING:
             return found  # type: ignore[no-any-return]
         try:
@@ -448,20 +592,26 @@ class RedisCache(Generic[V]):
             with contextlib.suppress(CacheUnavailable):
                 self._script(scripts.FREE, name, token)
             raise
-        self._script(scripts.LAND, name, token, fresh, ms)
+        try:
+            self._script(scripts.LAND, name, token, fresh, ms)
+        except CacheUnavailable:
+            if not self._lenient:
+                raise
+        finally:
+            if self._near is not None:
+                self._near.wrote((key,))
         return value
 
     def _renew(self, name: bytes, token: bytes) -> None:
         self._script(scripts.RENEW, name, token, self._leases.ms)
 
-    def _lease(self, name: bytes, token: bytes, text: bytes | None) -> Any:
+    def _lease(self, key: str, name: bytes, token: bytes) -> Any:
         """Take the lease on `name`, or wait for the value of whoever has it, and return that."""
-        bell: Bell | None = None
+        bell: Bell | NearBell | None = None
+        text = b""  # what cannot be read
         try:
             while True:
-                outcome, *rest = self._script(
-                    scripts.LEASE, name, token, self._leases.ms, text or b""
-                )
+                outcome, *rest = self._script(scripts.LEASE, name, token, self._leases.ms, text)
                 if outcome == 0:
                     return _MISSING
                 if outcome == 1:
@@ -470,50 +620,135 @@ class RedisCache(Generic[V]):
                         return value
                     text = rest[0]
                 elif bell is None:
-                    bell = self._call(lambda: self._link.bell(name))
+                    if self._near is not None and self._near.trusted():
+                        bell = self._near.bell(key)
+                    else:
+                        bell = self._calls.make(lambda: self._link.bell(name))
                 else:
                     seconds = min(rest[0] / 1000, _GLANCE)
-                    self._call(partial(bell.wait, seconds))
+                    self._calls.make(partial(bell.wait, seconds))
         finally:
             if bell is not None:
                 bell.close()
 
     # -- steps -----------------------------------------------------------------------------------
 
-    def _call(self, step: Callable[[], T], idempotent: bool = True) -> T:
-        """Make one round trip: where all failures of the server become CacheUnavailable.
-
-        An idempotent step may be made again.
-        """
+    def _ask(self, step: Callable[[], T], fallback: T) -> T:
+        """Make a step that only reads; without the server, `fallback` is its answer on request."""
         try:
-            return step()
-        except ServerError as error:
-            unavailable = failure(error)
-            if unavailable is None:
+            self._calls.settle(self._remove_matching)
+            return self._calls.make(step)
+        except CacheUnavailable:
+            if not self._lenient:
                 raise
-            raise unavailable from error
+            return fallback
 
-    def _script(self, script: Script, name: bytes, *given: Any, idempotent: bool = True) -> Any:
-        return self._call(lambda: self._link.run(script, (name,), *given), idempotent)
+    def _write(
+        self, keys: Sequence[str], step: Callable[[], T], fallback: T, idempotent: bool = True
+    ) -> T:
+        """Make a step that writes `keys`; without the server they are owed to it, on request."""
+        try:
+            self._calls.settle(self._remove_matching)
+            return self._calls.make(step, idempotent)
+        except CacheUnavailable:
+            if not self._lenient:
+                raise
+            self._calls.owe(map(self._name, keys))
+            return fallback
+        finally:
+            if self._near is not None:
+                self._near.wrote(keys)
+
+    def _script(self, script: Script, name: bytes, *given: Any) -> Any:
+        return self._calls.make(lambda: self._link.run(script, (name,), *given))
 
     def _scan(self, pattern: bytes, kind: str | None = None) -> Iterator[list[bytes]]:
         """Give the names that match, some at a time."""
         cursor = None
         while True:
-            cursor, names = self._call(partial(self._link.scan, cursor, pattern, kind))
+            cursor, names = self._calls.make(partial(self._link.scan, cursor, pattern, kind))
             yield names
             if cursor is None:
                 return
 
-    def _read(self, text: bytes | None, name: bytes, default: Any) -> Any:
-        """Return the value that a text stands for, and count the read."""
-        value = _MISSING if text is None else self._decoded(text, name)
+    def _read(self, key: str, name: bytes, default: Any) -> Any:
+        """Return the value at `key`, from the server where it answers, and count the read."""
+        try:
+            self._calls.settle(self._remove_matching)
+            value = self._fetched(key, name)
+        except CacheUnavailable:
+            value = _MISSING
+            if self._lenient and self._near is not None:
+                value = self._near.get(key, _MISSING)  # which counts its hits itself
+                if value is not _MISSING:
+                    return value
+            self._count(0, 1)
+            if not self._lenient:
+                raise
+            return default
+        if value is _MISSING:
+            self._count(0, 1)
+            return default
+        self._count(1, 0)
+        return value
+
+    def _fetched(self, key: str, name: bytes) -> Any:
+        """Return what the server has at `key`, or `_MISSING`; a near copy stays, if it may."""
+        near = self._near
+        if near is None:
+            text = self._calls.make(lambda: self._link.get(name))
+            return _MISSING if text is None else self._decoded(text, name)
+        token = near.begin(key)
+        try:
+            row = self._calls.make(lambda: self._link.row(name))
+        except BaseException:
+            near.abandon(token)
+            raise
+        return self._kept(near, token, row, name)
+
+    def _fetched_many(self, keys: list[str]) -> dict[str, V]:
+        """Return what the server has at `keys`, of one moment."""
+        self._calls.settle(self._remove_matching)
+        names = {self._name(key): key for key in keys}
+        near = self._near
+        found = {}
+        if near is None:
+            texts = self._calls.make(lambda: self._link.get_many(list(names)))
+            for (name, key), text in zip(names.items(), texts, strict=True):
+                value = _MISSING if text is None else self._decoded(text, name)
+                if value is not _MISSING:
+                    found[key] = value
+            return found
+        tokens = [near.begin(key) for key in names.values()]
+        try:
+            rows = {name: row for name, *row in self._calls.make(lambda: self._link.rows([*names]))}
+        except BaseException:
+            for token in tokens:
+                near.abandon(token)
+            raise
+        for (name, key), token in zip(names.items(), tokens, strict=True):
+            value = self._kept(near, token, rows.get(name), name)
+            if value is not _MISSING:
+                found[key] = value
+        return found
+
+    def _kept(self, near: Near[V], token: Token, row: Sequence[Any] | None, name: bytes) -> Any:
+        """End a fetch: return the value, or `_MISSING`, and keep a near copy of it, if that may."""
+        if row is None:
+            near.drop(token)
+            return _MISSING
+        text, ms = row
+        value = self._decoded(text, name)
+        if value is _MISSING:
+            near.drop(token)
+        else:
+            near.store(token, text, value, self._seconds(ms))
+        return value
+
+    def _count(self, hits: int, misses: int) -> None:
         with self._lock:
-            if value is _MISSING:
-                self._misses += 1
-                return default
-            self._hits += 1
-            return value
+            self._hits += hits
+            self._misses += misses
 
     def _decoded(self, text: bytes, name: bytes) -> Any:
         """Return the value, or `_MISSING` for one that cannot be read, which is counted."""
@@ -544,6 +779,8 @@ class RedisCache(Generic[V]):
 
     def _count_from(self, hits: int, misses: int, evictions: int, expirations: int) -> None:
         with self._lock:
+            if self._near is not None:
+                self._near.reset_stats()
             self._hits, self._misses = hits, misses
             self._evictions, self._expirations = evictions, expirations
 
@@ -611,6 +848,10 @@ class RedisCache(Generic[V]):
         self._lock = threading.RLock()
         self._flights.reset()
         self._leases.reset()
+        self._calls.reset()
+        if self._tracking is not None:
+            self._tracking.after_fork_in_child()
+            self._tracking.start()
 
 
 _caches: "weakref.WeakSet[RedisCache[Any]]" = weakref.WeakSet()

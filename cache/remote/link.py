@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
     NoScriptError,
@@ -16,6 +17,7 @@ from redis.exceptions import (
     RedisClusterException,
     TryAgainError,
 )
+from redis.retry import Retry
 
 from ..errors import CacheUnavailable
 from . import scripts
@@ -36,14 +38,22 @@ _REFUSED = (
 _REFUSALS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "OOM command not allowed", "READONLY ")
 
 
+class Refused(CacheUnavailable):
+    """The server is there, and does not do this now: what was asked has not been done."""
+
+
 class Link:
     """A client, and how it is asked."""
 
     def __init__(self, client: Any) -> None:
+        """Turn the client's own retries off: it would send an INCRBY twice."""
         self._client = client
-        encoder = client.get_encoder()
-        if encoder.decode_responses:
+        if client.get_encoder().decode_responses:
             raise ValueError("the client must not have decode_responses: values are bytes")
+        client.set_retry(Retry(NoBackoff(), 0))
+        options = client.get_connection_kwargs()
+        #: The seconds that an attempt may take, 0.0 where it has no bound.
+        self.patience: float = options.get("socket_timeout") or 0.0
 
     def get(self, name: bytes) -> bytes | None:
         """Return the text at `name`."""
@@ -69,6 +79,11 @@ class Link:
         """Put all values at their names, each for its milliseconds, as one step."""
         given = [text for _, value, ms in entries for text in (value, ms)]
         self.run(scripts.PUT_ALL, [name for name, _, _ in entries], *given)
+
+    def row(self, name: bytes) -> tuple[bytes, int] | None:
+        """Return the text at `name` and the milliseconds that it has left, -1 for ever."""
+        text, ms = self.run(scripts.ROWS, (name,))
+        return None if text is None else (text, ms)
 
     def exists(self, name: bytes) -> bool:
         """Tell whether there is a live entry."""
@@ -112,10 +127,11 @@ class Link:
         """Return what rings when a script publishes on the channel `name`; close it in the end."""
         return Bell(self._client.pubsub(), name)
 
-    def info(self) -> dict[str, Any]:
-        """Return what the server says of itself."""
+    def version(self) -> str:
+        """Return the engine and its version."""
         found: dict[str, Any] = self._client.info("server")
-        return found
+        engine = found.get("server_name", "redis")
+        return f"{engine} {found.get('valkey_version') or found['redis_version']}"
 
     def drop_connections(self) -> None:
         """Let go of connections that are not in use: they may lead to a server that was demoted."""
@@ -152,5 +168,10 @@ def failure(error: redis.RedisError) -> CacheUnavailable | None:
     if isinstance(error, _CUT):
         return CacheUnavailable(f"the server cannot be reached: {error}")
     if isinstance(error, _REFUSED) or any(code in str(error) for code in _REFUSALS):
-        return CacheUnavailable(f"the server refuses: {error}")
+        return Refused(f"the server refuses: {error}")
     return None
+
+
+def link_to(client: Any) -> Link:
+    """Return the way to the server or the cluster that the client knows."""
+    return Link(client)

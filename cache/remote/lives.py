@@ -1,8 +1,8 @@
 """Lives as the server takes them, in milliseconds, however long they are.
 
-The server adds what it gets to its clock, in 64 bits, and Lua writes whole numbers out up to 10**17.
-So 140,000 years are counted one by one, and what is longer by its logarithm: it never ends, but no
-finite life comes back as another one, nor as for ever.
+The server adds what it gets to its clock, in 64 bits, and Lua writes whole numbers out up to
+10**17. So 140,000 years are counted one by one, and what is longer by its logarithm: it never ends,
+but no finite life comes back as another one, nor as for ever.
 """
 
 from math import inf, log2

@@ -34,6 +34,12 @@ EXCEPTED = ",".join(
         "R10.1",  # what is stored is a copy
     )
 )
+CLASSES = {
+    "OnRedis": ("redis", None),
+    "OnRedisNear": ("redis", 10_000),
+    "OnValkey": ("valkey", None),
+    "OnValkeyNear": ("valkey", 10_000),
+}
 SLOWER = 100_000
 ADDRESS = "CACHE_KIT_SERVER"
 SHORTEN = """
@@ -73,6 +79,7 @@ class OnServer(RedisCache):
     """
 
     engine: str
+    near: int | None
     _ticks = 1000 * SLOWER
 
     def __init__(
@@ -92,6 +99,7 @@ class OnServer(RedisCache):
             default_ttl=default_ttl,
             trust=trust,
             secret=secret,
+            near=self.near,
         )
 
     def _seconds(self, ms: int) -> float:
@@ -108,11 +116,12 @@ class OnServer(RedisCache):
 
 
 def __getattr__(name: str) -> type[OnServer]:
-    """Return `OnRedis` or `OnValkey`, its server started: programs find it from then on."""
-    if name not in ("OnRedis", "OnValkey"):
+    """Return a class, its server started: programs find it from then on."""
+    if name not in CLASSES:
         raise AttributeError(name)
-    made = type(name, (OnServer,), {"engine": name.removeprefix("On").lower()})
-    client(made.engine)
+    engine, near = CLASSES[name]
+    made = type(name, (OnServer,), {"engine": engine, "near": near})
+    client(engine)
     globals()[name] = made
     return made
 

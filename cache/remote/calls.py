@@ -1,0 +1,114 @@
+"""How the server is called: through the breaker, again where that does no harm, debts first.
+
+A debt is a key whose write or removal failed, in a cache that goes on without its server. What the
+server has there is not to be read any more, so it is removed before anything else is asked.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from ..breaker import Breaker, retrying
+from .link import Link, Refused, ServerError, failure
+
+T = TypeVar("T")
+
+_MOST_DEBTS = 10_000  # names; beyond that all of the namespace is owed
+_BATCH = 500  # names that one command removes
+
+
+class Calls:
+    """The calls to one server, and what is owed to it."""
+
+    def __init__(
+        self, link: Link, breaker: Breaker, attempts: int, deadline: float, everything: str
+    ) -> None:
+        """Try idempotent calls `attempts` times in `deadline` seconds; a glob for `everything`."""
+        self._link = link
+        self.breaker = breaker
+        self._attempts = attempts
+        self._deadline = deadline
+        self._everything = everything
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        # Held across the removal of what is owed: whoever comes then must not read before it.
+        self._settling = threading.RLock()
+        self._names: dict[bytes, None] = {}  # guarded by _lock
+        self._patterns: dict[str, None] = {}  # guarded by _lock
+
+    def reset(self) -> None:
+        """Begin anew in a forked child; the debts are the child's too."""
+        names, patterns = self._names, self._patterns
+        self._begin()
+        self._names.update(names)
+        self._patterns.update(patterns)
+        self.breaker.reset()
+
+    def make(self, step: Callable[[], T], idempotent: bool = True) -> T:
+        """Return what `step` returns; all failures of the server become CacheUnavailable.
+
+        What the server refused it has not done, so that is tried once more in any case.
+        """
+
+        def attempt() -> T:
+            return self._attempt(step)
+
+        if idempotent:
+            return retrying(attempt, self._attempts, self._deadline, longest=self._link.patience)
+        try:
+            return attempt()
+        except Refused:
+            return attempt()
+
+    def _attempt(self, step: Callable[[], T]) -> T:
+        ticket = self.breaker.allow()
+        try:
+            result = step()
+        except ServerError as error:
+            unavailable = failure(error)
+            if unavailable is None:
+                self.breaker.succeeded(ticket)
+                raise
+            self.breaker.failed(ticket)
+            if isinstance(unavailable, Refused):
+                self._link.drop_connections()
+            raise unavailable from error
+        self.breaker.succeeded(ticket)
+        return result
+
+    # -- debts -----------------------------------------------------------------------------------
+
+    def owe(self, names: Iterable[bytes]) -> None:
+        """Note that the writes to `names` failed."""
+        with self._lock:
+            self._names.update(dict.fromkeys(names))
+            if len(self._names) > _MOST_DEBTS:
+                self._names.clear()
+                self._patterns[self._everything] = None
+
+    def owe_matching(self, pattern: str) -> None:
+        """Note that the removal of all keys that match `pattern` failed."""
+        with self._lock:
+            self._patterns[pattern] = None
+
+    @property
+    def owed(self) -> int:
+        """Return how many names and patterns are owed."""
+        return len(self._names) + len(self._patterns)
+
+    def settle(self, remove_matching: Callable[[str], object]) -> None:
+        """Remove all that is owed. Raises CacheUnavailable where that fails, and owes it still."""
+        if not self._names and not self._patterns:
+            return
+        with self._settling:
+            for pattern in list(self._patterns):
+                remove_matching(pattern)
+                with self._lock:
+                    self._patterns.pop(pattern, None)
+            while names := list(self._names)[:_BATCH]:
+                self.make(lambda names=names: self._link.unlink(names))  # type: ignore[misc]
+                with self._lock:
+                    for name in names:
+                        self._names.pop(name, None)
