@@ -1,26 +1,71 @@
 """`connect`: from a URL to a cache, so that the engine is a line of configuration."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from . import arguments
 from .core import DistributedCache
 from .protocol import Cache
 
+Readers = dict[str, Callable[[str], Any]]
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+        text.lower()
+    ]
+
+
 # What a URL may say, and how its text is read; trust and secrets do not belong into URLs.
-_MEMORY: dict[str, Callable[[str], Any]] = {
+_MEMORY: Readers = {
     "max_size": int,
     "default_ttl": float,
     "cleanup_interval": float,
 }
+_SERVER: Readers = {
+    "namespace": str,
+    "default_ttl": float,
+    "near": int,
+    "staleness": float,
+    "heartbeat": float,
+    "lease": float,
+    "on_error": str,
+    "attempts": int,
+    "deadline": float,
+    "threshold": int,
+    "cooldown": float,
+    "one_slot": _flag,
+}
+_CONNECTION: Readers = {
+    "timeout": float,
+    "connect_timeout": float,
+    "max_connections": int,
+    "client_name": str,
+}
+_TLS: Readers = {"ssl_ca_certs": str, "ssl_certfile": str, "ssl_keyfile": str}
+_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys", "redis+sentinel", "redis+cluster")
+_TIMEOUT = 0.5  # seconds
 
 
 def connect(url: str, **options: Any) -> Cache[Any]:
     """Return the cache that `url` names; `options` are the keyword arguments of its class.
 
-    `memory://` is a `DistributedCache`. Options that are numbers or words may stand in the URL's
-    query as well: `memory://?max_size=10000`. Raises ValueError for a scheme or an option that is
-    unknown, a number that is none, or an option that is given twice.
+    `memory://` is a `DistributedCache`. These are a `RedisCache`, with the extra `redis`:
+
+        redis://user:password@host:port/database    valkey:// too; rediss:// and valkeys:// by TLS
+        unix:///path/of/the.socket
+        redis+sentinel://host1,host2/service        the sentinels' hosts
+        redis+cluster://host1,host2                 some of its nodes
+
+    A server is connected to when it is first asked, a cluster at once. Besides the options of
+    `RedisCache` there are `timeout` and `connect_timeout`, in seconds, 0.5 by default,
+    `max_connections`, `client_name`, and with TLS `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`.
+
+    Options that are numbers or words may stand in the URL's query as well:
+    `memory://?max_size=10000`. Raises ValueError for a scheme or an option that is unknown, a
+    number that is none, or an option that is given twice, and ImportError for a missing extra.
     """
     if not isinstance(url, str):
         raise TypeError(f"a URL must be a str, not {type(url).__name__}")
@@ -29,12 +74,47 @@ def connect(url: str, **options: Any) -> Cache[Any]:
         if parts.netloc or parts.path or parts.fragment:
             raise ValueError("memory:// takes options and no host or path: memory://?max_size=1000")
         return DistributedCache(**merged(parts, _MEMORY, options, {"trust", "secret"}))
-    raise ValueError(f"unknown scheme {parts.scheme!r}; there is memory://")
+    if parts.scheme in _SCHEMES:
+        return _remote(parts, options)
+    there = ", ".join(f"{scheme}://" for scheme in ("memory", *_SCHEMES))
+    raise ValueError(f"unknown scheme {parts.scheme!r}; there are {there}")
+
+
+def _remote(parts: SplitResult, options: dict[str, Any]) -> Cache[Any]:
+    scheme = parts.scheme.replace("valkey", "redis")
+    if parts.fragment:
+        raise ValueError(f"{scheme}:// takes no #fragment")
+    readers = {**_SERVER, **_CONNECTION, **(_TLS if scheme == "rediss" else {})}
+    chosen = merged(parts, readers, options, {"trust", "secret"})
+    connection = {
+        "socket_timeout": arguments.seconds(chosen.pop("timeout", _TIMEOUT), "timeout"),
+        "socket_connect_timeout": arguments.seconds(
+            chosen.pop("connect_timeout", _TIMEOUT), "connect_timeout"
+        ),
+    }
+    if "max_connections" in chosen:
+        most = arguments.count(chosen.pop("max_connections"), "max_connections")
+        connection["max_connections"] = most
+    for name in ("client_name", *_TLS):
+        if name in chosen:
+            connection[name] = chosen.pop(name)
+    try:
+        clients = import_module("cache.remote.clients")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "redis":
+            raise
+        raise ImportError(
+            f"{parts.scheme}:// needs redis-py; install the extra: pip install "
+            "'distributed-cache[redis]'"
+        ) from error
+    client = clients.client(parts._replace(scheme=scheme), **connection)
+    made: Cache[Any] = import_module("cache.redis_cache").cache_over(client, **chosen)
+    return made
 
 
 def merged(
     parts: SplitResult,
-    readers: dict[str, Callable[[str], Any]],
+    readers: Readers,
     options: dict[str, Any],
     spoken: set[str],
 ) -> dict[str, Any]:
@@ -55,6 +135,6 @@ def merged(
             raise ValueError(f"option {name!r} is given twice")
         try:
             found[name] = readers[name](text)
-        except ValueError as error:
+        except (ValueError, KeyError) as error:
             raise ValueError(f"option {name!r} cannot be {text!r}") from error
     return found

@@ -35,6 +35,7 @@ from .near import Bell as NearBell
 from .near import Near, Token
 from .patterns import compile_glob
 from .plain import Codec
+from .protocol import Cache
 from .remote import lives, scripts
 from .remote.calls import Calls
 from .remote.dial import servers
@@ -852,6 +853,11 @@ class RedisCache(Generic[V]):
         if self._tracking is not None:
             self._tracking.after_fork_in_child()
             self._tracking.start()
+
+
+def cache_over(client: Any, **options: Any) -> Cache[Any]:
+    """Return a `RedisCache`, as the type that all engines have."""
+    return RedisCache(client, **options)
 
 
 _caches: "weakref.WeakSet[RedisCache[Any]]" = weakref.WeakSet()

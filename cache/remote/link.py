@@ -77,6 +77,10 @@ class Link:
 
     def set_many(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> None:
         """Put all values at their names, each for its milliseconds, as one step."""
+        if not any(ms for _, _, ms in entries):
+            pairs = [text for name, value, _ in entries for text in (name, value)]
+            self._client.execute_command("MSET", *pairs)
+            return
         given = [text for _, value, ms in entries for text in (value, ms)]
         self.run(scripts.PUT_ALL, [name for name, _, _ in entries], *given)
 

@@ -1,0 +1,72 @@
+"""Clients of redis-py from URLs, for `connect`: with timeouts, and no retries but the cache's."""
+
+from typing import Any
+from urllib.parse import SplitResult, unquote
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+_PORT, _SENTINEL_PORT = 6379, 26379
+
+
+def client(parts: SplitResult, **options: Any) -> Any:
+    """Return the client for a URL; `options` are timeouts and limits of its connections."""
+    options["retry"] = Retry(NoBackoff(), 0)
+    scheme = parts.scheme
+    if parts.username:
+        options["username"] = unquote(parts.username)
+    if parts.password:
+        options["password"] = unquote(parts.password)
+    if scheme == "unix":
+        if parts.netloc.rpartition("@")[2] or not parts.path:
+            raise ValueError("unix:// takes a path and no host: unix:///run/redis.sock")
+        return redis.Redis(unix_socket_path=unquote(parts.path), **options)
+    path = unquote(parts.path).strip("/")
+    if scheme == "redis+sentinel":
+        service, _, number = path.partition("/")
+        if not service:
+            raise ValueError("redis+sentinel:// needs a service: redis+sentinel://host1,host2/name")
+        options["db"] = _database(number)
+        asked = {name: value for name, value in options.items() if name.startswith("socket_")}
+        sentinel = Sentinel(
+            _hosts(parts, _SENTINEL_PORT), sentinel_kwargs={**asked, "retry": options["retry"]}
+        )
+        return sentinel.master_for(service, **options)
+    if scheme == "redis+cluster":
+        if path:
+            raise ValueError("a cluster has no database to name")
+        nodes = [ClusterNode(host, port) for host, port in _hosts(parts, _PORT)]
+        options.pop("retry")
+        return RedisCluster(startup_nodes=nodes, **options)
+    hosts = _hosts(parts, _PORT)
+    if len(hosts) > 1:
+        raise ValueError(f"{scheme}:// takes one host; there are redis+sentinel, redis+cluster")
+    [(host, port)] = hosts
+    if scheme == "rediss":
+        options["ssl"] = True
+    return redis.Redis(host=host, port=port, db=_database(path), **options)
+
+
+def _database(text: str) -> int:
+    if (text and not text.isascii()) or not (text or "0").isdigit():
+        raise ValueError(f"a database is a number, not {text!r}")
+    return int(text or 0)
+
+
+def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
+    """Return host and port of each of those that commas separate."""
+    found = []
+    for text in parts.netloc.rpartition("@")[2].split(","):
+        host, port = text, ""
+        if text.startswith("["):  # IPv6
+            host, _, port = text[1:].partition("]")
+            port = port.removeprefix(":")
+        elif ":" in text:
+            host, _, port = text.partition(":")
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+            raise ValueError(f"a port is a number from 1 to 65535, not {port!r}")
+        found.append((host or "localhost", int(port or default_port)))
+    return found
