@@ -159,6 +159,7 @@ class RedisCache(Generic[V]):
                 arguments.seconds(heartbeat, "heartbeat"),
             )
             self._tracking.start()
+            self.get = self._near.reader(self._get)  # type: ignore[method-assign]
         _caches.add(self)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -169,10 +170,9 @@ class RedisCache(Generic[V]):
     def get(self, key: str, default: D) -> V | D: ...
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at `key`, or `default` where there is no live entry."""
-        near = self._near
-        if near is not None:
-            with contextlib.suppress(KeyError):
-                return near.read(key)
+        return self._get(key, default)
+
+    def _get(self, key: str, default: Any) -> Any:
         key = arguments.plain_key(key)
         return self._read(key, self._name(key), default)
 

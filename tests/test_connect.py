@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 
-from cache import DistributedCache, connect
+from cache import CacheUnavailable, DistributedCache, connect
+from cache.redis_cache import RedisCache
+from cache.remote import clients
 
 
 def test_memory_is_a_distributed_cache_with_the_options_of_the_query():
@@ -42,6 +45,115 @@ def test_options_may_be_keywords():
 def test_what_is_wrong_with_a_url_is_said_at_once(url, options, said):
     with pytest.raises(ValueError, match=said):
         connect(url, **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("redis://localhost/shop", {}, "a database is a number, not 'shop'"),
+        ("redis://localhost/²", {}, "a database is a number"),
+        ("redis://localhost:port", {}, "a port is a number"),
+        ("redis://localhost:70000", {}, "from 1 to 65535"),
+        ("redis://[::1]:0", {}, "from 1 to 65535"),
+        ("redis://one,two", {}, "takes one host"),
+        ("redis://localhost#1", {}, "no #fragment"),
+        ("redis://?timeout=soon", {}, "'timeout' cannot be 'soon'"),
+        ("redis://?timeout=0", {}, "timeout must be above zero"),
+        ("redis://", {"connect_timeout": -1}, "connect_timeout must be above zero"),
+        ("redis://?max_connections=0", {}, "max_connections must be at least 1"),
+        ("redis://?near=0", {}, "near must be at least 1"),
+        ("redis://?staleness=inf&near=1", {}, "must be finite"),
+        ("redis://?attempts=0", {}, "attempts must be at least 1"),
+        ("redis://?threshold=0", {}, "threshold must be at least 1"),
+        ("redis://?on_error=ignore", {}, "on_error must be 'raise' or 'miss', not 'ignore'"),
+        ("redis://?one_slot=perhaps", {}, "'one_slot' cannot be 'perhaps'"),
+        ("redis://?namespace=", {}, "a namespace must not be empty"),
+        ("redis://?max_size=5", {}, "'max_size' is unknown"),
+        ("redis://?ssl_ca_certs=ca.pem", {}, "'ssl_ca_certs' is unknown"),
+        ("valkey://?secret=s", {}, "'secret' belongs into no URL"),
+        ("unix://host/run/redis.sock", {}, "unix:// takes a path and no host"),
+        ("unix://", {}, "unix:// takes a path"),
+        ("redis+sentinel://localhost", {}, "needs a service"),
+        ("redis+sentinel://localhost/main/x", {}, "a database is a number"),
+        ("redis+cluster://localhost/1", {}, "a cluster has no database"),
+    ],
+)
+def test_what_is_wrong_with_a_servers_url_is_said_at_once(url, options, said):
+    with pytest.raises(ValueError, match=said):
+        connect(url, **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("redis://", {"namespace": 5}, "a namespace must be a str"),
+        ("redis://", {"near": 10.0}, "near must be an int"),
+        ("redis://", {"timeout": "1"}, "timeout must be an int or float"),
+    ],
+)
+def test_an_option_of_another_type_is_a_type_error(url, options, said):
+    with pytest.raises(TypeError, match=said):
+        connect(url, **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://", {"host": "localhost", "port": 6379, "db": 0}),
+        ("redis://h:7/2", {"host": "h", "port": 7, "db": 2}),
+        ("redis://u%40:p%2F@[::1]:8/", {"host": "::1", "port": 8, "username": "u@"}),
+        ("redis://:p%2F@h", {"host": "h", "password": "p/"}),
+        ("unix:///run/a%20b.sock", {"path": "/run/a b.sock"}),
+        ("rediss://h", {"host": "h", "ssl_ca_certs": "ca.pem"}),
+        ("redis+sentinel://a,b:7/main/3", {"db": 3}),
+    ],
+)
+def test_a_servers_url_says_how_to_connect(url, expected):
+    given = {"ssl_ca_certs": "ca.pem"} if url.startswith("rediss") else {}
+
+    with clients.client(urlsplit(url), socket_timeout=0.5, **given) as client:
+        options = client.get_connection_kwargs()
+
+    assert {**options, **expected} == options
+    assert options["socket_timeout"] == 0.5
+    assert options["retry"].get_retries() == 0
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
+def test_a_server_is_connected_to_when_it_is_first_asked(scheme):
+    with connect(f"{scheme}://127.0.0.1:1?namespace=shop&one_slot=yes") as cache:
+        assert isinstance(cache, RedisCache)
+        with pytest.raises(CacheUnavailable, match="cannot be reached"):
+            cache.get("k")
+        with pytest.raises(ConnectionError):
+            cache.set("k", 1)
+
+
+def test_limits_of_connections_may_be_named():
+    url = "redis://127.0.0.1:1?max_connections=3&client_name=shop&timeout=2&connect_timeout=1"
+
+    with connect(url) as cache:
+        assert repr(cache) == "<RedisCache of the namespace 'cache'>"
+
+
+def test_a_missing_extra_is_named():
+    look = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from cache import connect\n"
+        "try: connect('redis://')\n"
+        "except ImportError as error: print(error)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=30)
+
+    assert "pip install 'distributed-cache[redis]'" in done.stdout, done.stderr
+
+
+def test_another_missing_module_is_said_as_it_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cache.remote.clients", None)
+
+    with pytest.raises(ImportError, match="cache.remote.clients"):
+        connect("redis://")
 
 
 def test_a_url_must_be_a_str():

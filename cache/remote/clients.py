@@ -4,8 +4,8 @@ from typing import Any
 from urllib.parse import SplitResult, unquote
 
 import redis
+from redis import cluster
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -16,6 +16,7 @@ def client(parts: SplitResult, **options: Any) -> Any:
     """Return the client for a URL; `options` are timeouts and limits of its connections."""
     options["retry"] = Retry(NoBackoff(), 0)
     scheme = parts.scheme
+    make: Any  # what redis-py has no types for
     if parts.username:
         options["username"] = unquote(parts.username)
     if parts.password:
@@ -31,16 +32,18 @@ def client(parts: SplitResult, **options: Any) -> Any:
             raise ValueError("redis+sentinel:// needs a service: redis+sentinel://host1,host2/name")
         options["db"] = _database(number)
         asked = {name: value for name, value in options.items() if name.startswith("socket_")}
-        sentinel = Sentinel(
+        make = Sentinel
+        sentinel = make(
             _hosts(parts, _SENTINEL_PORT), sentinel_kwargs={**asked, "retry": options["retry"]}
         )
         return sentinel.master_for(service, **options)
     if scheme == "redis+cluster":
         if path:
             raise ValueError("a cluster has no database to name")
-        nodes = [ClusterNode(host, port) for host, port in _hosts(parts, _PORT)]
+        make = cluster.ClusterNode
+        nodes = [make(host, port) for host, port in _hosts(parts, _PORT)]
         options.pop("retry")
-        return RedisCluster(startup_nodes=nodes, **options)
+        return cluster.RedisCluster(startup_nodes=nodes, **options)
     hosts = _hosts(parts, _PORT)
     if len(hosts) > 1:
         raise ValueError(f"{scheme}:// takes one host; there are redis+sentinel, redis+cluster")
