@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from cache.near import Near
 from cache.remote.dial import servers
@@ -91,13 +89,12 @@ class Tracked:
 class Follower:
     """A near cache over a server, as a `RedisCache` has one: texts that are got and set.
 
-    It asks the server on one port and listens on another, where a test puts a proxy in between.
+    It asks by one client of redis-py and listens by another, where a test puts a proxy in between.
     """
 
-    def __init__(self, port: int, *, listens: int | None = None, heartbeat: float = CALM) -> None:
-        # No call is repeated: a test sees each one fail.
-        self.client = redis.Redis(port=port, socket_timeout=5.0, retry=Retry(NoBackoff(), 0))
-        self._told = redis.Redis(port=listens or port)
+    def __init__(self, client: Any, told: Any = None, heartbeat: float = CALM) -> None:
+        self.client = client
+        self._told = told or client
         self.near: Near[bytes] = Near(1000)
         self.tracking = Tracking(
             self.near,

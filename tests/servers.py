@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -150,6 +150,63 @@ def running(binary: str, folder: pathlib.Path, *options: str) -> Iterator[Server
         yield server.start()
     finally:
         server.kill()
+
+
+class Replicated(NamedTuple):
+    """A primary, its replica, and a sentinel that watches both under the name of SERVICE."""
+
+    primary: Server
+    replica: Server
+    sentinel: Server
+
+
+SERVICE = "service"
+
+
+@contextlib.contextmanager
+def replicated(binary: str, folder: pathlib.Path) -> Iterator[Replicated]:
+    """Run a primary that fails over to its replica when it has been away for half a second."""
+    with contextlib.ExitStack() as stack:
+        at_once = ("--repl-diskless-sync-delay", "0")
+        primary = stack.enter_context(running(binary, folder / "primary", *at_once))
+        follows = ("--replicaof", "127.0.0.1", str(primary.port), *at_once)
+        replica = stack.enter_context(running(binary, folder / "replica", *follows))
+        watcher = Server(binary, folder / "sentinel", sentinel=True)
+        stack.callback(watcher.kill)
+        watcher.start()
+        with watcher.client() as client:
+            client.sentinel_monitor(SERVICE, "127.0.0.1", primary.port, 1)
+            client.sentinel_set(SERVICE, "down-after-milliseconds", 500)
+            client.sentinel_set(SERVICE, "failover-timeout", 2000)
+            with replica.client() as copy:
+                eventually(lambda: copy.info("replication")["master_link_status"] == "up")
+            eventually(lambda: client.sentinel_master(SERVICE)["num-slaves"] == 1)
+        yield Replicated(primary, replica, watcher)
+
+
+@contextlib.contextmanager
+def clustered(binary: str, folder: pathlib.Path, nodes: int = 3) -> Iterator[list[Server]]:
+    """Run a cluster of primaries that share the slots equally."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(running(binary, folder / str(number), *options))
+            for number in range(nodes)
+        ]
+        clients = [stack.enter_context(server.client()) for server in servers]
+        for number, client in enumerate(clients):
+            slots = range(number * 16_384 // nodes, (number + 1) * 16_384 // nodes)
+            client.execute_command("CLUSTER", "ADDSLOTS", *slots)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+        for client in clients:
+            eventually(lambda client=client: _is_whole(client, nodes))
+        yield servers
+
+
+def _is_whole(client: redis.Redis, nodes: int) -> bool:
+    told = client.execute_command("CLUSTER", "INFO").decode()
+    return "cluster_state:ok" in told and f"cluster_known_nodes:{nodes}\r" in told
 
 
 def eventually(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:

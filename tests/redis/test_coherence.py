@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.listening import HEARTBEAT, Follower, listeners
 from tests.proxy import proxied
@@ -16,8 +18,13 @@ from tests.servers import PATIENCE, eventually
 def follow():
     made = []
 
-    def follow(*args, **options):
-        made.append(Follower(*args, **options))
+    def follow(port, listens=None, **options):
+        # No call is repeated: a test sees each one fail.
+        clients = [
+            redis.Redis(port=each, socket_timeout=5.0, retry=Retry(NoBackoff(), 0))
+            for each in (port, listens or port)
+        ]
+        made.append(Follower(*clients, **options))
         return made[-1].begin()
 
     yield follow
