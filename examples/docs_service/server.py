@@ -19,18 +19,19 @@ PAGE_LIFE = 600.0  # seconds
 SNAPSHOT_INTERVAL = 0.5  # seconds
 
 # Modules that import each other (asyncio, _asyncio) may come out half made where two threads begin
-# at two ends of the circle: the interpreter prefers that to a deadlock.
-_importing = threading.Lock()
+# at two ends of the circle: the interpreter prefers that to a deadlock. And CPython 3.11 may raise
+# a SystemError where two threads parse at once, which pydoc does.
+_rendering = threading.Lock()
 
 
 def render(module: str) -> str:
     """Return pydoc's page for a module of the standard library, as text."""
-    try:
-        with _importing:
+    with _rendering:
+        try:
             found = importlib.import_module(module)
-    except ImportError as error:
-        return f"{module} cannot be imported on this system: {error}"
-    return pydoc.plain(pydoc.render_doc(found))
+        except ImportError as error:
+            return f"{module} cannot be imported on this system: {error}"
+        return pydoc.plain(pydoc.render_doc(found))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,143 @@
+"""Processes that share a cache: they write versions that grow, read them, and keep a log of it."""
+
+import contextlib
+import multiprocessing
+import random
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import redis
+
+from cache.redis_cache import RedisCache
+
+NAMESPACE = "fleet"
+PATIENCE = 60.0  # seconds that the others may take
+
+
+class Log(NamedTuple):
+    """What one process did; times are of the monotonic clock, which all processes share."""
+
+    written: dict[tuple[str, int], float]  # key and version: when the call returned
+    read: dict[tuple[str, int], float]  # key and version: when the last call began that gave it
+    back: list[str]  # reads of an older version than had been read before
+    missed: list[str]  # reads of an older version than this process had written before
+    failed: list[str]
+    hits: int  # reads that the near cache answered
+    last: dict[str, int]  # what each key was at the end
+
+
+def versions(port: int, processes: int, writes: int, keys: int = 5, **options: Any) -> list[Log]:
+    """Let every process write each of its `keys` in turn, and all read all of them; return logs."""
+    context = multiprocessing.get_context("spawn")
+    started, written = context.Barrier(processes), context.Barrier(processes)
+    ends = [context.Pipe(duplex=False) for _ in range(processes)]
+    running = [
+        context.Process(
+            target=_work,
+            args=(port, number, processes, writes, keys, options, started, written, sender),
+        )
+        for number, (_, sender) in enumerate(ends)
+    ]
+    logs = []
+    try:
+        for process in running:
+            process.start()
+        for receiver, sender in ends:
+            sender.close()
+            if not receiver.poll(PATIENCE):
+                raise TimeoutError("a process of the fleet does not end")
+            logs.append(receiver.recv())
+    finally:
+        for process, (receiver, _) in zip(running, ends, strict=True):
+            process.kill()
+            process.join()
+            process.close()
+            receiver.close()
+    return logs
+
+
+def _work(
+    port: int,
+    number: int,
+    processes: int,
+    writes: int,
+    keys: int,
+    options: dict[str, Any],
+    started: Any,
+    written: Any,
+    sender: Any,
+) -> None:
+    cache: RedisCache[int] = RedisCache(redis.Redis(port=port), namespace=NAMESPACE, **options)
+    own = [f"{number}:{each}" for each in range(keys)]
+    everything = [f"{each}:{one}" for each in range(processes) for one in range(keys)]
+    log = Log({}, {}, [], [], [], 0, {})
+    seen = dict.fromkeys(everything, 0)
+    over = threading.Event()
+
+    def read(key: str) -> int:
+        least, began = seen[key], time.monotonic()
+        found = cache.get(key, 0)
+        if found < least:
+            log.back.append(f"{key}: {found} after {least}")
+        seen[key] = max(seen[key], found)
+        log.read[key, found] = max(log.read.get((key, found), 0.0), began)
+        return found
+
+    def look(dice: random.Random) -> None:
+        while not over.is_set():
+            with noted(log.failed):
+                read(dice.choice(everything))
+            time.sleep(0.0001)
+
+    readers = [threading.Thread(target=look, args=(random.Random(seed),)) for seed in (1, 2)]
+    started.wait(PATIENCE)
+    for reader in readers:
+        reader.start()
+    for version in range(1, writes // keys + 1):
+        for key in own:
+            with noted(log.failed):
+                cache.set(key, version)
+                log.written[key, version] = time.monotonic()
+                if (found := read(key)) != version:
+                    log.missed.append(f"{key}: {found} after writing {version}")
+    written.wait(PATIENCE)
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end and any(cache.get(key) != writes // keys for key in everything):
+        time.sleep(0.01)
+    over.set()
+    for reader in readers:
+        reader.join()
+    last = {key: cache.get(key, 0) for key in everything}
+    sender.send(log._replace(hits=cache.stats().hits, last=last))
+    cache.close()
+
+
+@contextlib.contextmanager
+def noted(failed: list[str]) -> Any:
+    """Write down what fails, and go on."""
+    try:
+        yield
+    except Exception as error:
+        failed.append(repr(error))
+
+
+def staleness(logs: Iterable[Log]) -> list[float]:
+    """Return, of each write and each other process, how long it still read what was older.
+
+    From the return of the write to the beginning of the last such read, in seconds; 0.0 where there
+    was none.
+    """
+    logs = list(logs)
+    found = []
+    for writer in logs:
+        for reader in logs:
+            if reader is writer:
+                continue
+            older: dict[str, float] = {}  # when something older was last read, by key
+            for key, version in sorted(writer.written, key=lambda write: write[1]):
+                before = reader.read.get((key, version - 1), 0.0)
+                older[key] = max(older.get(key, 0.0), before)
+                found.append(max(0.0, older[key] - writer.written[key, version]))
+    return found
