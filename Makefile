@@ -9,7 +9,7 @@ FRESH := $(shell test "$$(cat $(READY) 2>&1)" = "$(CURDIR)" && $(RUN) -c 'print(
 # The tests find the redis-server of the environment there.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo test test-all check metatest mutants bench bench-quick soak clean stale
+.PHONY: help demo demo-fleet test test-all check metatest mutants bench bench-quick soak clean stale
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ $(READY): setup.cfg pyproject.toml $(if $(FRESH),,stale)
 
 demo: $(READY)  ## serve documentation from the cache, kill the server, restart it warm
 	@$(RUN) -m examples.docs_service
+
+demo-fleet: $(READY)  ## serve it from four processes on one Redis with near caches, and kill that
+	@$(RUN) -m examples.docs_fleet
 
 test: $(READY)  ## run all suites in their quick versions, and the quick metatests
 	$(RUN) -m pytest

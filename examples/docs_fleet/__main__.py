@@ -234,7 +234,7 @@ def play(fleet: Fleet, server: CacheServer, modules: list[str], seconds: float) 
 
 
 def main() -> int:
-    """Return 0 where no request failed, each page was rendered once, and none outlived the bound."""
+    """Return 0 where no request failed, a page was rendered once, and none outlived the bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=120)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each round but the first")

@@ -10,9 +10,7 @@ import warnings
 from typing import Any
 from urllib.parse import unquote
 
-import redis
-
-from cache.redis_cache import RedisCache
+from cache import connect
 
 from ..docs_service.server import PAGE_LIFE, Handler, Server, end_with_the_client, render
 
@@ -60,9 +58,8 @@ def main() -> None:
     parser.add_argument("editions", type=pathlib.Path, help="the folder with the editions")
     parser.add_argument("--bound", type=float, help="seconds that a copy may stay in a process")
     options = parser.parse_args()
-    client = redis.Redis.from_url(options.url, socket_timeout=0.5, socket_connect_timeout=0.5)
-    FleetHandler.cache = RedisCache(
-        client, namespace="docs", near=1000, staleness=options.bound, on_error="miss"
+    FleetHandler.cache = connect(
+        options.url, namespace="docs", near=1000, staleness=options.bound, on_error="miss"
     )
     FleetHandler.editions = options.editions
     server = Server(("127.0.0.1", 0), FleetHandler)
