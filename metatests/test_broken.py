@@ -127,7 +127,7 @@ def test_a_defect_that_no_test_looks_for_survives(tmp_path):
 
 
 def test_an_error_that_is_no_assertion_is_no_notice(tmp_path):
-    deviation = breaks("R2.5", "it does not begin", ("arguments.size", "if value < 1:", "if x:"))
+    deviation = breaks("R2.5", "it does not begin", ("arguments.count", "if value < 1:", "if x:"))
 
     verdict = trial.run(tmp_path, deviation.clause, deviation.edits)
 

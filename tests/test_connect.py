@@ -40,16 +40,6 @@ def test_options_may_be_keywords():
         ("memory://host", {}, "no host"),
         ("memory://?max_size=0", {}, "at least 1"),
         ("memory://?default_ttl=nan", {}, "NaN"),
-    ],
-)
-def test_what_is_wrong_with_a_url_is_said_at_once(url, options, said):
-    with pytest.raises(ValueError, match=said):
-        connect(url, **options)
-
-
-@pytest.mark.parametrize(
-    ("url", "options", "said"),
-    [
         ("redis://localhost/shop", {}, "a database is a number, not 'shop'"),
         ("redis://localhost/²", {}, "a database is a number"),
         ("redis://localhost:port", {}, "a port is a number"),
@@ -78,7 +68,7 @@ def test_what_is_wrong_with_a_url_is_said_at_once(url, options, said):
         ("redis+cluster://localhost/1", {}, "a cluster has no database"),
     ],
 )
-def test_what_is_wrong_with_a_servers_url_is_said_at_once(url, options, said):
+def test_what_is_wrong_with_a_url_is_said_at_once(url, options, said):
     with pytest.raises(ValueError, match=said):
         connect(url, **options)
 

@@ -149,12 +149,12 @@ DEVIATIONS = [
     breaks(
         "R2.5",
         "a max_size of zero is taken",
-        ("arguments.size", "if value < 1:", "if value < 0:"),
+        ("arguments.count", "if value < 1:", "if value < 0:"),
     ),
     breaks(
         "R2.5",
         "a bool is a max_size",
-        ("arguments.size", " or isinstance(value, bool)", ""),
+        ("arguments.count", " or isinstance(value, bool)", ""),
     ),
     breaks(
         "R2.5",
