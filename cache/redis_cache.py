@@ -430,8 +430,9 @@ class RedisCache(Generic[V]):
 
     def close(self) -> None:
         """Close the connections. The cache still serves, over others, and not from near."""
-        if self._tracking is not None:
+        if self._near is not None and self._tracking is not None:
             self._tracking.close()
+            self._near.close()
         self._link.close()
 
     def health(self) -> dict[str, Any]:
@@ -609,17 +610,19 @@ class RedisCache(Generic[V]):
     def _lease(self, key: str, name: bytes, token: bytes) -> Any:
         """Take the lease on `name`, or wait for the value of whoever has it, and return that."""
         bell: Bell | NearBell | None = None
-        text = b""  # what cannot be read
+        unreadable: tuple[bytes, ...] = ()
         try:
             while True:
-                outcome, *rest = self._script(scripts.LEASE, name, token, self._leases.ms, text)
+                outcome, *rest = self._script(
+                    scripts.LEASE, name, token, self._leases.ms, *unreadable
+                )
                 if outcome == 0:
                     return _MISSING
                 if outcome == 1:
                     value = self._decoded(rest[0], name)
                     if value is not _MISSING:
                         return value
-                    text = rest[0]
+                    unreadable = (rest[0],)
                 elif bell is None:
                     if self._near is not None and self._near.trusted():
                         bell = self._near.bell(key)

@@ -142,7 +142,7 @@ def test_a_missing_extra_is_named():
 def test_another_missing_module_is_said_as_it_is(monkeypatch):
     monkeypatch.setitem(sys.modules, "cache.remote.clients", None)
 
-    with pytest.raises(ImportError, match="cache.remote.clients"):
+    with pytest.raises(ImportError, match=r"cache\.remote\.clients"):
         connect("redis://")
 
 

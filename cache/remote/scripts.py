@@ -157,13 +157,13 @@ return rows
 """
 )
 
-# token, ms; a value to take for absent, or '' → {0} yours, {1, value} there, {2, ms} another's
+# token, ms; perhaps a value to take for absent → {0} yours, {1, value} there, {2, ms} another's
 LEASE = Script(
     _LIVE
     + """
 if live(KEYS[1]) then
     local value = redis.call('GET', KEYS[1])
-    if ARGV[3] == '' or value ~= ARGV[3] then return {1, value} end
+    if value ~= ARGV[3] then return {1, value} end
     redis.call('UNLINK', KEYS[1])
 elseif redis.call('TYPE', KEYS[1]).ok == 'hash' then
     local left = redis.call('PTTL', KEYS[1])
