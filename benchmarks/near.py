@@ -29,7 +29,7 @@ from cache.redis_cache import RedisCache
 from tests.servers import Server, binaries, eventually, running
 
 from .run import CORES
-from .speed import _interval
+from .speed import interval
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = "a hundred bytes of text " * 4 + "...."
@@ -65,7 +65,7 @@ def paired(one: Callable[[], object], other: Callable[[], object], pairs: int) -
             (one, other)[turn]()
             taken[turn].append(time.perf_counter() - began)
     ratios = sorted(mine / theirs for mine, theirs in zip(*taken, strict=True))
-    low, high = _interval(ratios)
+    low, high = interval(ratios)
     return {
         "ratio": statistics.median(ratios),
         "low": low,
@@ -424,9 +424,9 @@ def main() -> int:
         for name, found in measure(server, options.quick):
             results[name] = found
             print(name, found, file=sys.stderr)
-    target = ROOT / (".build/benchmarks" if options.quick else "benchmarks/results")
+    target = ROOT / (".build/benchmarks" if options.quick else "benchmarks/results") / "near"
     target.mkdir(parents=True, exist_ok=True)
-    label = "near-cpython-{}.{}".format(*sys.version_info)
+    label = "cpython-{}.{}".format(*sys.version_info)
     (target / f"{label}.json").write_text(json.dumps(results, indent=1) + "\n")
     (target / f"{label}.md").write_text(markdown(results))
     print(markdown(results))

@@ -27,7 +27,7 @@ logger = logging.getLogger("cache")
 Dial = Callable[[], socket.socket]
 
 _TICK = 0.5  # seconds after which the thread looks up, at the latest
-_CHUNK = 262_144  # bytes
+_CHUNK = 65_536  # bytes; room for much more would be mapped anew for each read
 _PATIENCE = 0.5  # seconds to wait for the reply to CLIENT TRACKING
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two attempts to connect
 
