@@ -21,7 +21,7 @@ from random import Random
 import pytest
 
 import cache as cache_package
-from cache import SnapshotError, atomic_file, patterns, plain, room, snapshot, sweeper
+from cache import SnapshotError, atomic_file, core, patterns, plain, room, snapshot, sweeper
 from cache.expiry import FULL, ExpiryIndex
 from cache.flights import Flights
 
@@ -683,3 +683,31 @@ def test_whatever_is_called_the_index_agrees_with_the_entries(make_cache, clock,
 
     check_index(cache)
     assert 0 < len(cache) <= size
+
+
+def test_a_hit_that_another_thread_comes_between_is_decided_anew(cache, monkeypatch):
+    def gone(key):
+        raise KeyError(key)
+
+    cache.set("k", 1)
+    monkeypatch.setattr(cache, "_touch", gone)
+
+    assert cache.get("k") == 1
+    assert cache.stats()[:2] == (1, 0)
+
+
+@pytest.mark.parametrize("ttl", [None, 1000])
+def test_what_happens_while_keys_are_matched_counts(cache, clock, monkeypatch, ttl):
+    real, steps = core._slices_of, [lambda: cache.delete("a1"), lambda: cache.set("a2", "new", ttl)]
+
+    def meanwhile(items):
+        if steps:
+            steps.pop(0)()
+        return real(items)
+
+    monkeypatch.setattr(core, "_slices_of", meanwhile)
+    cache.set_many({"a1": 1, "a2": 2, "a3": 3}, ttl)
+
+    assert sorted(cache.keys("a*")) == ["a2", "a3"]
+    assert cache.delete_pattern("a*") == 1
+    assert cache.get_many(["a2", "a3"]) == {"a2": "new"}

@@ -35,16 +35,22 @@ def main() -> int:
     known = verdicts.Verdicts(FOLDER / "verdicts.json", verdicts.digests(PROJECT, chosen))
     results: report.Results = {}
     if not options.fresh:
-        results = {mutant: outcome for mutant in found if (outcome := known.known(mutant))}
+        former = {mutant: known.known(mutant, options.known) for mutant in found}
+        results = {mutant: outcome for mutant, outcome in former.items() if outcome}
+    listed = verdicts.equivalents(verdicts.EQUIVALENT.read_text("utf-8"))
+    reasons = {m: listed[name] for m in found if (name := verdicts.listed(m)) in listed}
+    if options.unlisted:
+        results |= dict.fromkeys(reasons, workers.Outcome("survives"))
     trials = [mutant for mutant in found if mutant not in results]
+    if options.known:
+        results |= dict.fromkeys(trials, workers.Outcome("untried"))
+        trials = []
     print(f"{len(found)} mutants, {len(trials)} of them to be tried", flush=True)
     began, unfit = time.monotonic(), set[str]()
     if trials:
         unfit = _try_all(trials, sources, options, known, results)
     minutes = (time.monotonic() - began) / 60
     results = {mutant: results[mutant] for mutant in found}
-    listed = verdicts.equivalents(verdicts.EQUIVALENT.read_text())
-    reasons = {m: listed[name] for m in found if (name := verdicts.listed(m)) in listed}
     print("\n".join(report.table(results, reasons, "module")))
     left = report.survivors(results, reasons)
     if left:
@@ -57,6 +63,10 @@ def main() -> int:
             f"{options.jobs} processes. Left out, as they failed without a mutant:",
             f"{', '.join(f'`{test}`' for test in sorted(unfit)) or 'no tests'}.",
         ]
+        if options.known:
+            notes = ["All verdicts are of former runs; what survived may be noticed by now."]
+        if options.unlisted:
+            notes.append("Those that are listed as equivalent were not tried anew.")
         if chosen != "tests, 1e+09":
             notes.append(
                 f"Tried with no other tests than these, and what seconds they take: {chosen}."
@@ -65,7 +75,7 @@ def main() -> int:
         RESULTS.write_text(report.document(results, reasons, notes), "utf-8")
         RESULTS.with_suffix(".json").write_text(report.data(results, reasons), "utf-8")
         print(f"written: {RESULTS.relative_to(PROJECT)}")
-    return 1 if left or wrong else 0
+    return 1 if left or wrong or report.untried(results) else 0
 
 
 def _options() -> Any:
@@ -81,6 +91,8 @@ def _options() -> Any:
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--write", action="store_true", help="report though it is of some modules")
+    parser.add_argument("--unlisted", action="store_true", help="try none of the equivalent ones")
+    parser.add_argument("--known", action="store_true", help="try none: report former verdicts")
     parser.add_argument("--fresh", action="store_true", help="use no former verdict")
     return parser.parse_args()
 
@@ -204,7 +216,7 @@ def _wrongly_listed(
     ]
     for mutant in reasons:
         outcome = results[mutant]
-        if outcome.verdict != "survives":
+        if outcome.verdict not in report.ALIVE:
             entry = verdicts.listed(mutant)
             wrong.append(f"listed as equivalent, but {outcome.test} {outcome.verdict}:\n{entry}")
     return wrong

@@ -11,6 +11,7 @@ from .verdicts import listed
 from .workers import Outcome
 
 Results = dict[Mutant, Outcome]
+ALIVE = ("survives", "untried")
 
 
 def table(results: Results, reasons: dict[Mutant, str], by: str) -> list[str]:
@@ -23,19 +24,21 @@ def table(results: Results, reasons: dict[Mutant, str], by: str) -> list[str]:
     rows = [(f"`{name}`" if by == "module" else name, groups[name]) for name in sorted(groups)]
     rows.append(("**all**", list(results)))
     lines = [
-        f"| {by} | mutants | killed | of these, hang | listed as equivalent | survive | killed |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        f"| {by} | mutants | not tried | killed | of these, hang | equivalent | survive | killed |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, mutants in rows:
         verdicts = [results[mutant].verdict for mutant in mutants]
-        killed = sum(verdict != "survives" for verdict in verdicts)
+        killed = sum(verdict not in ALIVE for verdict in verdicts)
+        later = verdicts.count("untried")
         known = sum(
             results[mutant].verdict == "survives" and mutant in reasons for mutant in mutants
         )
         hung = verdicts.count("hangs")
         lines.append(
-            f"| {name} | {len(mutants)} | {killed} | {hung} | {known} "
-            f"| {len(mutants) - killed - known} | {share(killed, len(mutants))} |"
+            f"| {name} | {len(mutants)} | {later} | {killed} | {hung} | {known} "
+            f"| {len(mutants) - later - killed - known} "
+            f"| {share(killed, len(mutants) - later - known)} |"
         )
     return lines
 
@@ -66,6 +69,11 @@ def share(part: int, whole: int) -> str:
     return f"{int(1000 * part / whole) / 10 if whole else 100.0} %"
 
 
+def untried(results: Results) -> int:
+    """Return how many mutants have no verdict."""
+    return sum(outcome.verdict == "untried" for outcome in results.values())
+
+
 def survivors(results: Results, reasons: dict[Mutant, str]) -> list[Mutant]:
     """Return the mutants that nothing noticed and that are not listed."""
     return [
@@ -83,7 +91,8 @@ def diffs(mutants: Iterable[Mutant]) -> list[str]:
 def document(results: Results, reasons: dict[Mutant, str], notes: list[str]) -> str:
     """Return the report that is committed."""
     left = survivors(results, reasons)
-    killed = sum(outcome.verdict != "survives" for outcome in results.values())
+    killed = sum(outcome.verdict not in ALIVE for outcome in results.values())
+    later = untried(results)
     counts = collections.Counter(
         reasons[mutant]
         for mutant, outcome in results.items()
@@ -97,8 +106,9 @@ def document(results: Results, reasons: dict[Mutant, str], notes: list[str]) -> 
         "",
         "Written by `make mutants`; what a mutant is stands in `metatests/mutants/`.",
         "",
-        f"Of {len(results)} mutants {killed} are killed, {share(killed, len(results))}; of those",
-        f"that are not listed as equivalent, {share(killed, len(results) - known)}.",
+        f"Of {len(results)} mutants {later} are not tried, {killed} killed, {known} listed as",
+        f"equivalent and {len(left)} survive. Of those that are tried and not equivalent",
+        f"{share(killed, len(results) - later - known)} are killed.",
         "",
         f"{machine}; {tools}.",
         *notes,

@@ -29,10 +29,13 @@ class Verdicts:
         if file.exists():
             self._known = json.loads(file.read_text())
 
-    def known(self, mutant: Mutant) -> Outcome | None:
-        """Return how a mutant fared, if that still tells something."""
+    def known(self, mutant: Mutant, outdated: bool = False) -> Outcome | None:
+        """Return how a mutant fared, if that still tells something.
+
+        `outdated` says that what survived other tests is told too.
+        """
         verdict, test, digest = self._known.get(mutant.key, ["", "", ""])
-        if verdict and digest == self._digest(test):
+        if verdict and (digest == self._digest(test) or (outdated and verdict == "survives")):
             return Outcome(verdict, test)
         return None
 
