@@ -711,3 +711,27 @@ def test_what_happens_while_keys_are_matched_counts(cache, clock, monkeypatch, t
     assert sorted(cache.keys("a*")) == ["a2", "a3"]
     assert cache.delete_pattern("a*") == 1
     assert cache.get_many(["a2", "a3"]) == {"a2": "new"}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda flights, flight: flights.join("other"),
+        lambda flights, flight: flights.land(flight, 1),
+        lambda flights, flight: flights.wait(flight),
+    ],
+    ids=["join", "land", "wait"],
+)
+def test_flights_are_changed_by_one_thread_at_a_time(step):
+    flights = Flights()
+    flight, _ = flights.join("k")
+    flight.done.set()
+
+    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
+        holder.submit(flights._lock.acquire).result(30)
+        call = other.submit(step, flights, flight)
+        early = wait([call], 0.03).done
+        holder.submit(flights._lock.release).result(30)
+        call.result(30)
+
+    assert early == set()
