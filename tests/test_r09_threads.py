@@ -429,7 +429,7 @@ def test_what_is_written_in_one_step_is_read_in_one(cache, tiny_switch_interval,
     assert set(seen) == {1}
 
 
-@pytest.mark.clause("R9.1")
+@pytest.mark.clause("R9.1", "R10.1")
 def test_what_is_set_during_a_delete_pattern_stays(make_cache):
     cache = make_cache(20_000)
 
@@ -577,7 +577,8 @@ def test_no_lock_is_held_while_values_are_pickled_or_unpickled(make_cache, tmp_p
     saved = len(Asks.free)
     cache.load(tmp_path / "s")
 
-    assert (saved, Asks.free) == (2, [True, True, True])
+    assert 0 < saved < len(Asks.free)
+    assert all(Asks.free)
 
 
 @pytest.mark.clause("R9.2", "R9.3")
