@@ -6,8 +6,11 @@ from urllib.parse import SplitResult, unquote
 import redis
 from redis import cluster
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from ..errors import CacheUnavailable
 
 _PORT, _SENTINEL_PORT = 6379, 26379
 
@@ -43,7 +46,10 @@ def client(parts: SplitResult, **options: Any) -> Any:
         make = cluster.ClusterNode
         nodes = [make(host, port) for host, port in _hosts(parts, _PORT)]
         options.pop("retry")
-        return cluster.RedisCluster(startup_nodes=nodes, **options)
+        try:
+            return cluster.RedisCluster(startup_nodes=nodes, **options)
+        except (redis.RedisError, RedisClusterException) as error:
+            raise CacheUnavailable(f"the cluster cannot be reached: {error}") from error
     hosts = _hosts(parts, _PORT)
     if len(hosts) > 1:
         raise ValueError(f"{scheme}:// takes one host; there are redis+sentinel, redis+cluster")

@@ -4,6 +4,7 @@ The one module, beside those that make clients, that knows redis-py. Its connect
 and are made anew where they are cut.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..errors import CacheUnavailable
 from . import scripts
 from .scripts import Script
 
-ServerError = redis.RedisError
+ServerError = (redis.RedisError, RedisClusterException)
 
 _CONFIRMED = 0.5  # seconds to wait for a subscription to begin
 SCAN_STEP = 10_000  # keys that one SCAN looks at: some two milliseconds of the server
@@ -60,9 +61,7 @@ class Link:
         try:
             return self._client.execute_command("GET", name)  # type: ignore[no-any-return]
         except redis.ResponseError as error:
-            if str(error).startswith("WRONGTYPE"):  # a lease: a factory runs
-                return None
-            raise
+            return _text(error)
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Return the texts at `names`, as they are at one moment."""
@@ -133,9 +132,13 @@ class Link:
 
     def version(self) -> str:
         """Return the engine and its version."""
-        found: dict[str, Any] = self._client.info("server")
+        found = self._asked()
         engine = found.get("server_name", "redis")
         return f"{engine} {found.get('valkey_version') or found['redis_version']}"
+
+    def _asked(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.info("server")
+        return found
 
     def drop_connections(self) -> None:
         """Let go of connections that are not in use: they may lead to a server that was demoted."""
@@ -167,7 +170,7 @@ class Bell:
         self._pubsub.close()
 
 
-def failure(error: redis.RedisError) -> CacheUnavailable | None:
+def failure(error: Exception) -> CacheUnavailable | None:
     """Return what to raise for an error that comes from the server's state and not from ours."""
     if isinstance(error, _CUT):
         return CacheUnavailable(f"the server cannot be reached: {error}")
@@ -176,6 +179,93 @@ def failure(error: redis.RedisError) -> CacheUnavailable | None:
     return None
 
 
+class ClusterLink(Link):
+    """The way to a cluster: steps with keys of one slot are one moment, others go key by key."""
+
+    def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """Return the texts at `names`, in one trip to each node."""
+        if self._in_one_slot(names):
+            return super().get_many(names)
+        return [_text(answer) for answer in self._each([("GET", name) for name in names])]
+
+    def set_many(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> None:
+        """Put all values at their names, in one trip to each node."""
+        if self._in_one_slot([name for name, _, _ in entries]):
+            super().set_many(entries)
+            return
+        commands = [
+            ("SET", name, value, *((b"PX", ms) if ms else ())) for name, value, ms in entries
+        ]
+        for answer in self._each(commands):
+            if isinstance(answer, Exception):
+                raise answer
+
+    def remove(self, names: Sequence[bytes]) -> int:
+        """Remove what is at `names`, slot by slot; return how many entries that were."""
+        slots: dict[int, list[bytes]] = {}
+        for name in names:
+            slots.setdefault(self._client.keyslot(name), []).append(name)
+        return sum(super(ClusterLink, self).remove(part) for part in slots.values())
+
+    def rows(self, names: Sequence[bytes]) -> list[tuple[bytes, bytes, int]]:
+        """Return name, value and milliseconds left of those that are live, as `get_many` does."""
+        if self._in_one_slot(names):
+            return super().rows(names)
+        # The life before the value: where another is set meanwhile, the older deadline is kept.
+        commands = [(verb, name) for name in names for verb in ("PTTL", "GET")]
+        answers = self._each(commands)
+        rows = zip(names, map(_text, answers[1::2]), answers[::2], strict=True)
+        return [(name, value, ms) for name, value, ms in rows if value is not None and ms != -2]
+
+    def scan(self, cursor: Any, pattern: bytes, kind: str | None = None) -> tuple[Any, list[bytes]]:
+        """Do what a single server does, on one primary after the other."""
+        nodes, at = cursor or (self._client.get_primaries(), None)
+        chosen = () if kind is None else ("TYPE", kind)
+        at, names = self._client.get_redis_connection(nodes[0]).execute_command(
+            "SCAN", at or 0, "MATCH", pattern, "COUNT", SCAN_STEP, *chosen
+        )
+        if not int(at):
+            nodes, at = nodes[1:], None
+        return ((nodes, at) if nodes else None), names
+
+    def unlink(self, names: Iterable[bytes]) -> int:
+        """Remove what is at `names`, in one trip to each node; return how many names that were."""
+        answers = self._each([("UNLINK", name) for name in names])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return sum(answers)
+
+    def drop_connections(self) -> None:
+        """Ask the nodes who is a primary now."""
+        with contextlib.suppress(*ServerError):
+            self._client.nodes_manager.initialize()
+
+    def _asked(self) -> dict[str, Any]:
+        client = self._client
+        found: dict[str, Any] = client.get_redis_connection(client.get_primaries()[0]).info()
+        return found
+
+    def _in_one_slot(self, names: Sequence[bytes]) -> bool:
+        return len({self._client.keyslot(name) for name in names}) == 1
+
+    def _each(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Make commands of one key each, together; an error is the answer of its command."""
+        pipeline = self._client.pipeline()
+        for command in commands:
+            pipeline.execute_command(*command)
+        return pipeline.execute(raise_on_error=False)  # type: ignore[no-any-return]
+
+
+def _text(answer: Any) -> bytes | None:
+    """Return the text in an answer to GET; a lease, which is no text, is none."""
+    if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer  # type: ignore[no-any-return]
+
+
 def link_to(client: Any) -> Link:
     """Return the way to the server or the cluster that the client knows."""
-    return Link(client)
+    return (ClusterLink if hasattr(client, "get_primaries") else Link)(client)
