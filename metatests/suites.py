@@ -196,7 +196,7 @@ def private_names(source: str) -> list[str]:
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
     }
     for node in ast.walk(tree):
-        if id(node) in own:
+        if id(node) in own or ast.unparse(node) == "os._exit":  # public, for all its name
             continue
         if isinstance(node, ast.Attribute) and re.match(r"_[^_]|__dict__|__closure__", node.attr):
             found.append(node.attr)

@@ -188,10 +188,12 @@ CHECKS = [
         [
             "from cache.expiry import ExpiryIndex\n" + body("cache.__len__()"),
             body("f('_k')"),
+            body("os._exit(0)"),
             "class Time:\n    def __call__(self):\n        return self._now",
         ],
         [
             body("cache._entries"),
+            body("cache._exit()"),
             body("getattr(cache, '_entries')"),
             body("monkeypatch.setattr(cache, '_lock', None)"),
             body("cache.__dict__['entries']"),
