@@ -216,3 +216,15 @@ def eventually(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         assert time.monotonic() < patience, f"not within {seconds} seconds: {holds}"
         time.sleep(0.01)
     return found
+
+
+def let_pass(seconds: float) -> None:
+    """Let time pass on a server, whose clock no test turns."""
+    time.sleep(seconds)
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return how long `call` takes, in the time that servers live in."""
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
