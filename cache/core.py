@@ -267,7 +267,7 @@ class DistributedCache(Generic[V]):
                         if len(entries) < self._max_size and slot in expiry.buckets:
                             bucket = expiry.buckets[slot]
                             entries[key] = fresh
-                            bucket[key] = None
+                            bucket[key] = key
                             if len(bucket) >= FULL:
                                 expiry.life = 0.0  # the next one goes elsewhere
                             return
@@ -622,7 +622,7 @@ class DistributedCache(Generic[V]):
                     deadline = now + life
                     slot = expiry.slot_for(deadline, life)
                     entries[key] = (value, deadline, slot)
-                    expiry.buckets[slot][key] = None
+                    expiry.buckets[slot][key] = key
         with self._lock:
             former = self._install_locked(entries, expiry)
             self._count_from_locked(
@@ -727,7 +727,9 @@ class DistributedCache(Generic[V]):
         entries, expiry = self._entries, self._expiry
         now = monotonic()
         deadline = now + life
-        if key not in entries and len(entries) >= self._max_size:
+        if key in entries:
+            key = expiry.filed(key, entries[key][2])
+        elif len(entries) >= self._max_size:
             self._make_room_locked(self._max_size - 1, now, gone)
         slot = None
         fresh: Entry = (value, None, None)
@@ -739,7 +741,7 @@ class DistributedCache(Generic[V]):
             old = entries[key]
             entries[key] = fresh
             if slot is not None:
-                expiry.buckets[slot][key] = None
+                expiry.buckets[slot][key] = key
             entries.move_to_end(key)
             gone.append(old)
             if old[1] is not None:
@@ -750,7 +752,7 @@ class DistributedCache(Generic[V]):
         else:
             entries[key] = fresh
             if slot is not None:
-                expiry.buckets[slot][key] = None
+                expiry.buckets[slot][key] = key
             if len(entries) > self._max_size:  # pragma: no cover - a call from inside
                 self._make_room_locked(self._max_size, now, gone)
         self._note_write_locked(key)

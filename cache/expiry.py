@@ -34,8 +34,12 @@ FULL = 87_381
 _MOVE = 4  # how many removals one move to another bucket costs
 
 
-class _Bucket(dict[str, None]):
-    """The keys of entries whose deadlines lie close together, in the order they were filed."""
+class _Bucket(dict[str, str]):
+    """The keys of entries whose deadlines lie close together, in the order they were filed.
+
+    Each stands for itself too, so that a move to another bucket can take along the very object
+    that `entries` has: an equal one would double the keys' memory.
+    """
 
     __slots__ = ("end", "floor")
 
@@ -49,7 +53,8 @@ class ExpiryIndex:
     """The entries that have a deadline, ordered well enough to find those past theirs.
 
     To file an entry, get its slot, make the tuple, and then, without a call between, look whether
-    the slot is in `buckets` still, store the tuple and put the key in that bucket.
+    the slot is in `buckets` still, store the tuple and put the key in that bucket, as `filed` has
+    it where there is an entry already.
     """
 
     __slots__ = (
@@ -98,6 +103,11 @@ class ExpiryIndex:
         if slot in self.buckets:  # pragma: no branch - else a call from inside has dropped it
             self.slot, self.life, self.floor, self.end = slot, life, bucket.floor, bucket.end
         return slot
+
+    def filed(self, key: str, slot: int | None) -> str:
+        """Return the key in `slot` that equals `key`; `key` itself where there is none."""
+        bucket = self.buckets.get(slot) if slot is not None else None
+        return key if bucket is None else bucket.get(key, key)
 
     def discard(self, key: str, slot: int, entries: OrderedDict[str, Entry]) -> None:
         """Take `key`, which has left `entries`, out of `slot`."""
@@ -161,7 +171,7 @@ class ExpiryIndex:
             key in entries and entries[key] is entry and slot in self.buckets
         ):
             entries[key] = moved
-            self.buckets[slot][key] = None
+            self.buckets[slot][key] = key
             del self.buckets[former][key]
 
     def release(self) -> None:

@@ -735,3 +735,14 @@ def test_flights_are_changed_by_one_thread_at_a_time(step):
         call.result(30)
 
     assert early == set()
+
+
+def test_a_key_that_gets_another_life_is_not_kept_twice(cache):
+    first, again = ("-".join(["a", "key"]) for _ in range(2))
+    cache.set(first, 1, ttl=10)
+    alone = sys.getrefcount(again)
+
+    cache.set(again, 2, ttl=1000)
+
+    assert sys.getrefcount(again) == alone
+    assert cache.ttl("a-key") > 900

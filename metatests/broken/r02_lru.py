@@ -115,7 +115,7 @@ DEVIATIONS = [
     breaks(
         "R2.3",
         "overwriting makes room for one more",
-        (f"{CACHE}._store_locked", "if key not in entries and len(entries)", "if len(entries)"),
+        (f"{CACHE}._store_locked", "elif len(entries) >=", "if len(entries) >="),
     ),
     breaks(
         "R2.3",

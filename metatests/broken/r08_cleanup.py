@@ -54,12 +54,12 @@ DEVIATIONS = [
     breaks(
         "R8.2",
         "what was filed anew is forgotten",
-        ("expiry.ExpiryIndex._refile", "self.buckets[slot][key] = None", "pass"),
+        ("expiry.ExpiryIndex._refile", "self.buckets[slot][key] = key", "pass"),
     ),
     breaks(
         "R8.2",
         "a second entry of a bucket is not filed",
-        (f"{CACHE}.set", "bucket[key] = None", "pass"),
+        (f"{CACHE}.set", "bucket[key] = key", "pass"),
     ),
     breaks(
         "R8.2",
@@ -67,7 +67,7 @@ DEVIATIONS = [
         (
             f"{CACHE}._store_locked",
             "entries[key] = fresh\n        if slot is not None:"
-            "\n            expiry.buckets[slot][key] = None\n        entries.move_to_end(key)",
+            "\n            expiry.buckets[slot][key] = key\n        entries.move_to_end(key)",
             "entries[key] = fresh\n        entries.move_to_end(key)",
         ),
     ),
