@@ -702,13 +702,9 @@ class RedisCache(Generic[V]):
         if near is None:
             text = self._calls.make(lambda: self._link.get(name))
             return _MISSING if text is None else self._decoded(text, name)
-        token = near.begin(key)
-        try:
+        with near.fetching((key,)) as tokens:
             row = self._calls.make(lambda: self._link.row(name))
-        except BaseException:
-            near.abandon(token)
-            raise
-        return self._kept(near, token, row, name)
+            return self._kept(near, tokens, key, row, name)
 
     def _fetched_many(self, keys: list[str]) -> dict[str, V]:
         """Return what the server has at `keys`, of one moment."""
@@ -723,30 +719,32 @@ class RedisCache(Generic[V]):
                 if value is not _MISSING:
                     found[key] = value
             return found
-        tokens = [near.begin(key) for key in names.values()]
-        try:
+        with near.fetching(keys) as tokens:
             rows = {name: row for name, *row in self._calls.make(lambda: self._link.rows([*names]))}
-        except BaseException:
-            for token in tokens:
-                near.abandon(token)
-            raise
-        for (name, key), token in zip(names.items(), tokens, strict=True):
-            value = self._kept(near, token, rows.get(name), name)
-            if value is not _MISSING:
-                found[key] = value
+            for name, key in names.items():
+                value = self._kept(near, tokens, key, rows.get(name), name)
+                if value is not _MISSING:
+                    found[key] = value
         return found
 
-    def _kept(self, near: Near[V], token: Token, row: Sequence[Any] | None, name: bytes) -> Any:
+    def _kept(
+        self,
+        near: Near[V],
+        tokens: dict[str, Token],
+        key: str,
+        row: Sequence[Any] | None,
+        name: bytes,
+    ) -> Any:
         """End a fetch: return the value, or `_MISSING`, and keep a near copy of it, if that may."""
         if row is None:
-            near.drop(token)
+            near.drop(tokens.pop(key))
             return _MISSING
         text, ms = row
         value = self._decoded(text, name)
         if value is _MISSING:
-            near.drop(token)
+            near.drop(tokens.pop(key))
         else:
-            near.store(token, text, value, self._seconds(ms))
+            near.store(tokens.pop(key), text, value, self._seconds(ms))
         return value
 
     def _count(self, hits: int, misses: int) -> None:

@@ -139,6 +139,14 @@ def test_a_missing_extra_is_named():
     assert "pip install 'distributed-cache[redis]'" in done.stdout, done.stderr
 
 
+def test_a_missing_extra_is_an_import_error(monkeypatch):
+    monkeypatch.delitem(sys.modules, "cache.remote.clients")
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    with pytest.raises(ImportError, match="redis:// needs redis-py; install the extra"):
+        connect("redis://")
+
+
 def test_another_missing_module_is_said_as_it_is(monkeypatch):
     monkeypatch.setitem(sys.modules, "cache.remote.clients", None)
 

@@ -61,7 +61,7 @@ class Link:
         try:
             return self._client.execute_command("GET", name)  # type: ignore[no-any-return]
         except redis.ResponseError as error:
-            return _text(error)
+            return _answer(error)  # type: ignore[no-any-return]
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Return the texts at `names`, as they are at one moment."""
@@ -186,7 +186,7 @@ class ClusterLink(Link):
         """Return the texts at `names`, in one trip to each node."""
         if self._in_one_slot(names):
             return super().get_many(names)
-        return [_text(answer) for answer in self._each([("GET", name) for name in names])]
+        return self._each([("GET", name) for name in names])
 
     def set_many(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> None:
         """Put all values at their names, in one trip to each node."""
@@ -196,9 +196,7 @@ class ClusterLink(Link):
         commands = [
             ("SET", name, value, *((b"PX", ms) if ms else ())) for name, value, ms in entries
         ]
-        for answer in self._each(commands):
-            if isinstance(answer, Exception):
-                raise answer
+        self._each(commands)
 
     def remove(self, names: Sequence[bytes]) -> int:
         """Remove what is at `names`, slot by slot; return how many entries that were."""
@@ -214,7 +212,7 @@ class ClusterLink(Link):
         # The life before the value: where another is set meanwhile, the older deadline is kept.
         commands = [(verb, name) for name in names for verb in ("PTTL", "GET")]
         answers = self._each(commands)
-        rows = zip(names, map(_text, answers[1::2]), answers[::2], strict=True)
+        rows = zip(names, answers[1::2], answers[::2], strict=True)
         return [(name, value, ms) for name, value, ms in rows if value is not None and ms != -2]
 
     def scan(self, cursor: Any, pattern: bytes, kind: str | None = None) -> tuple[Any, list[bytes]]:
@@ -230,11 +228,7 @@ class ClusterLink(Link):
 
     def unlink(self, names: Iterable[bytes]) -> int:
         """Remove what is at `names`, in one trip to each node; return how many names that were."""
-        answers = self._each([("UNLINK", name) for name in names])
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return sum(answers)
+        return sum(self._each([("UNLINK", name) for name in names]))
 
     def drop_connections(self) -> None:
         """Ask the nodes who is a primary now."""
@@ -250,20 +244,20 @@ class ClusterLink(Link):
         return len({self._client.keyslot(name) for name in names}) == 1
 
     def _each(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """Make commands of one key each, together; an error is the answer of its command."""
+        """Make commands of one key each, together."""
         pipeline = self._client.pipeline()
         for command in commands:
             pipeline.execute_command(*command)
-        return pipeline.execute(raise_on_error=False)  # type: ignore[no-any-return]
+        return [_answer(answer) for answer in pipeline.execute(raise_on_error=False)]
 
 
-def _text(answer: Any) -> bytes | None:
-    """Return the text in an answer to GET; a lease, which is no text, is none."""
+def _answer(answer: Any) -> Any:
+    """Return an answer, or raise it; there is no text to GET where there is a lease."""
     if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
         return None
     if isinstance(answer, Exception):
         raise answer
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 def link_to(client: Any) -> Link:

@@ -5,9 +5,10 @@ The server adds what it gets to its clock, in 64 bits, and Lua writes whole numb
 but no finite life comes back as another one, nor as for ever.
 """
 
-from math import inf, log2
+from math import inf, log2, nextafter
 
 _COUNTED = 52  # the logarithm of the longest life that is counted
+_LARGEST = nextafter(1024, 0)  # a float's
 _DOUBLING = 2**46  # what each doubling beyond adds: 972 of them, up to the largest float
 
 
@@ -28,4 +29,4 @@ def seconds(left: int, per_second: int) -> float:
     if left <= 2**_COUNTED:
         return left / per_second
     doublings = (left - 2**_COUNTED) / _DOUBLING
-    return float(2 ** (doublings + _COUNTED - log2(per_second)))
+    return float(2 ** min(doublings + _COUNTED - log2(per_second), _LARGEST))

@@ -125,6 +125,42 @@ def test_an_error_of_the_callers_is_no_failure_of_the_server(open_cache, server)
     assert cache.health()["breaker"] == "closed"
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda cache: cache.get("k"),
+        lambda cache: cache.get_many(["k"]),
+        lambda cache: cache.exists("k"),
+        lambda cache: cache.keys(),
+        lambda cache: cache.delete_pattern("k"),
+        lambda cache: cache.get_or_set("k", list),
+        lambda cache: cache.pop("k"),
+        lambda cache: len(cache),
+    ],
+)
+def test_without_the_server_every_verb_says_so(open_cache, proxy, verb):
+    cache = open_cache(attempts=1)
+    leave(proxy)
+
+    with pytest.raises(CacheUnavailable):
+        verb(cache)
+
+    assert cache.health()["pending_invalidations"] == 0
+
+
+def test_a_factory_that_went_on_alone_leaves_its_value_to_the_caller_only(open_cache, proxy):
+    cache = open_cache(attempts=1)
+
+    def factory() -> str:
+        raise AssertionError("without a lease no factory runs")
+
+    leave(proxy)
+    cache._read = lambda key, name, default: default  # the way went between two trips
+
+    with pytest.raises(CacheUnavailable):
+        cache.get_or_set("k", factory)
+
+
 @pytest.mark.parametrize("near", [None, 100])
 def test_without_the_server_a_lenient_cache_goes_on(open_cache, proxy, near, tmp_path):
     cache = open_cache(on_error="miss", near=near, attempts=1)

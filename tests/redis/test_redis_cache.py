@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from cache import DistributedCache, SnapshotError
+from cache import DistributedCache, SnapshotError, connect
 from cache.redis_cache import RedisCache
 from tests.servers import Server
 
@@ -477,3 +477,73 @@ def test_a_forked_child_has_a_cache_of_its_own(make, wait_until, near):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert wait_until(lambda: cache["k"] == 2, 5)
     assert cache.get_many(["child", "made"]) == {"child": 3, "made": 3}
+
+
+def test_nothing_is_asked_for_nothing(server):
+    client = server.client()
+    with RedisCache(client) as cache:
+        wire = Wire(client)
+
+        assert (cache.get_many([]), cache.delete_many([]), cache.set_many({})) == ({}, 0, None)
+
+        assert wire.commands == []
+
+
+def test_a_default_ttl_is_the_servers(server, make):
+    cache = make(default_ttl=50)
+
+    cache["k"] = 1
+
+    assert 45 < server.client().ttl("cache:k") <= 50
+
+
+def test_what_has_expired_since_is_not_loaded(cache, tmp_path, wait_until):
+    cache.set("k", 1, ttl=0.05)
+    cache.save(tmp_path / "s")
+    assert wait_until(lambda: "k" not in cache)
+
+    cache.load(tmp_path / "s")
+
+    assert cache.keys() == []
+
+
+def test_the_mappings_face(cache):
+    assert cache
+    with pytest.raises(KeyError):
+        cache["k"]
+    with pytest.raises(KeyError):
+        del cache["k"]
+    cache["k"] = 1
+    del cache["k"]
+    assert "k" not in cache
+    with pytest.raises(TypeError, match=r"save\(path\)"):
+        pickle.dumps(cache)
+    with pytest.raises(TypeError, match="factory must be callable"):
+        cache.get_or_set("k", 1)
+
+
+def test_memoize_keeps_results_on_the_server(make):
+    calls = []
+    one, other = make(), make()
+
+    def double(number):
+        calls.append(number)
+        return 2 * number
+
+    for cache in (one, other):
+        memoized = cache.memoize(ttl=60)(double)
+        assert [memoized(1), memoized(2), memoized(1)] == [2, 4, 2]
+
+    assert calls == [1, 2]
+    assert memoized.invalidate_all() == 2
+
+
+def test_what_the_server_forbids_is_said_as_it_is(server):
+    server.client().acl_setuser("guest", enabled=True, nopass=True, keys=["*"], commands=["+get"])
+    with connect(server.url.replace("//", "//guest:x@"), threshold=1) as cache:
+        assert cache.get("k") is None
+
+        with pytest.raises(redis.ResponseError, match="permission"):
+            cache.set("k", 1)
+
+        assert cache.get("k") is None  # which is no failure of the server's

@@ -116,6 +116,50 @@ def test_a_near_cache_hears_all_nodes(cluster, wait_until):
         there.clear()
 
 
+def test_a_walk_goes_on_in_steps_from_node_to_node(cluster, monkeypatch):
+    monkeypatch.setattr("cache.remote.link.SCAN_STEP", 10)
+    with connect(cluster, namespace="walk") as cache:
+        entries = {f"k{n}": n for n in range(300)}
+        cache.set_many(entries)
+
+        assert sorted(cache) == sorted(entries)
+        assert cache.delete_pattern("k*") == 300
+
+
+def test_what_a_node_refuses_is_said_and_the_nodes_are_asked_anew(cluster):
+    ports = [int(host.rpartition(":")[2]) for host in cluster.partition("//")[2].split(",")]
+    with connect(cluster, namespace="refused", attempts=2) as cache:
+        for port in ports:
+            with redis.Redis(port=port) as node:
+                node.config_set("min-replicas-to-write", 1)
+        try:
+            with pytest.raises(CacheUnavailable, match="refuses"):
+                cache["k"] = 1
+        finally:
+            for port in ports:
+                with redis.Redis(port=port) as node:
+                    node.config_set("min-replicas-to-write", 0)
+
+        cache["k"] = 2
+        assert cache.pop("k") == 2
+
+
+def test_a_node_that_went_is_said(cluster):
+    port = int(cluster.rpartition(":")[2])
+    with connect(cluster, namespace="gone", attempts=1, timeout=0.3) as cache:
+        entries = {f"k{n}": n for n in range(60)}
+        cache.set_many(entries)
+        for verb in (cache.get_many, cache.delete_many, lambda keys: cache.keys()):
+            with redis.Redis(port=port) as node:
+                node.client_pause(700)
+            with pytest.raises(CacheUnavailable):
+                verb(list(entries))
+            with redis.Redis(port=port) as node:
+                node.ping()  # which is answered when the pause is over
+
+        assert eventually(lambda: cache.health()["breaker"] == "closed")
+
+
 def test_a_cluster_that_is_not_there_is_said_at_once():
     with pytest.raises(CacheUnavailable, match="the cluster cannot be reached"):
         connect("redis+cluster://127.0.0.1:1")

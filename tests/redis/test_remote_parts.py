@@ -1,0 +1,72 @@
+"""The parts of `RedisCache` that need no server."""
+
+import logging
+import math
+import sys
+import threading
+
+import pytest
+import redis
+
+from cache.remote import lives
+from cache.remote.leases import Leases
+from cache.remote.link import link_to
+
+
+@pytest.mark.parametrize(
+    "life", [0.001, 1, 10.5, 86_400, 2**52 / 1000, 1e13, 8.64e13, 1e100, 1e308, sys.float_info.max]
+)
+def test_a_finite_life_comes_back(life):
+    ticks = int(lives.ticks(life, 1000))
+
+    assert 0 < ticks < 10**17
+    assert lives.seconds(ticks, 1000) == pytest.approx(life)
+
+
+def test_longer_lives_are_more_ticks():
+    ticks = [int(lives.ticks(2.0**power, 1000)) for power in range(-9, 1024)]
+
+    assert ticks == sorted(set(ticks))
+
+
+def test_for_ever_is_for_ever():
+    assert lives.ticks(math.inf, 1000) == b""
+    assert lives.seconds(-1, 1000) == math.inf
+
+
+def test_the_shortest_life_is_a_tick():
+    assert lives.ticks(1e-9, 1000) == b"1"
+
+
+def test_a_lease_that_is_not_renewed_is_logged_and_the_next_one_is_tried(caplog, wait_until):
+    renewed = []
+
+    def renew(name, token):
+        renewed.append(name)
+        if len(renewed) < 3:
+            raise ZeroDivisionError("on purpose")
+
+    leases = Leases(0.03, renew)
+    with caplog.at_level(logging.ERROR, "cache"), leases.holding(b"k", b"token"):
+        assert wait_until(lambda: len(renewed) > 3)
+
+    assert caplog.text.count("ZeroDivisionError: on purpose") == 2
+    assert wait_until(lambda: "cache-leases" not in [each.name for each in threading.enumerate()])
+
+
+def test_where_no_thread_starts_a_factory_still_runs(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    leases = Leases(10.0, lambda name, token: None)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    with leases.holding(b"k", b"token"):
+        pass
+    with leases.holding(b"k", b"token"):  # and the next one tries again
+        pass
+
+
+def test_a_bell_without_a_server_leaves_nothing_open():
+    with redis.Redis(port=1) as client, pytest.raises(redis.ConnectionError):
+        link_to(client).bell(b"k")
