@@ -417,7 +417,7 @@ def test_a_value_that_changes_meanwhile_is_saved_whole_or_fails_by_key(cache, pa
     assert all("changing" in failure for failure in failures)
 
 
-@pytest.mark.clause("R6.10")
+@pytest.mark.clause("R6.10", "R10.1")
 @pytest.mark.parametrize("times", [1, 10**6], ids=["once", "always"])
 def test_a_value_that_changes_under_the_pickler_is_saved_whole_or_fails_by_key(
     make_cache, path, times, error_of
