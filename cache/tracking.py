@@ -177,6 +177,9 @@ class Tracking:
             self._anew = True
             if sink is not None:
                 sink.distrust()
+        for line in list(self._lines.values()):
+            with contextlib.suppress(OSError):
+                line.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
 
     def close(self) -> None:
         """End the thread and its connections, soon and for good; twice is fine."""
