@@ -178,13 +178,28 @@ class RedisCache(Generic[V]):
 
     def exists(self, key: str) -> bool:
         """Tell whether there is a live entry at `key`, even one that cannot be read."""
-        name = self._name(arguments.plain_key(key))
-        return self._ask(lambda: self._link.exists(name), False)
+        key = arguments.plain_key(key)
+        name = self._name(key)
+
+        def step() -> bool:
+            found = self._link.exists(name)
+            if not found:
+                self._outdated(key)
+            return found
+
+        return self._ask(step, False)
 
     def ttl(self, key: str) -> float | None:
         """Return the seconds that `key` has left, `math.inf` for ever, None where it isn't live."""
-        name = self._name(arguments.plain_key(key))
-        left = self._ask(lambda: self._link.run(scripts.TTL, (name,)), _ABSENT)
+        key = arguments.plain_key(key)
+        name = self._name(key)
+
+        def step() -> int:
+            left: int = self._link.run(scripts.TTL, (name,))
+            self._outdated(key)
+            return left
+
+        left = self._ask(step, _ABSENT)
         return None if left == _ABSENT else self._seconds(left)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, V]:
@@ -600,8 +615,7 @@ class RedisCache(Generic[V]):
             if not self._lenient:
                 raise
         finally:
-            if self._near is not None:
-                self._near.wrote((key,))
+            self._outdated(key)
         return value
 
     def _renew(self, name: bytes, token: bytes) -> None:
@@ -620,6 +634,7 @@ class RedisCache(Generic[V]):
                     return _MISSING
                 if outcome == 1:
                     value = self._decoded(rest[0], name)
+                    self._outdated(key)
                     if value is not _MISSING:
                         return value
                     unreadable = (rest[0],)
@@ -746,6 +761,11 @@ class RedisCache(Generic[V]):
         else:
             near.store(tokens.pop(key), text, value, self._seconds(ms))
         return value
+
+    def _outdated(self, key: str) -> None:
+        """Let go of a near copy, lest who was told of a newer state reads an older one after it."""
+        if self._near is not None:
+            self._near.wrote((key,))
 
     def _count(self, hits: int, misses: int) -> None:
         with self._lock:
