@@ -9,6 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cache.redis_cache import RedisCache
 from tests.listening import HEARTBEAT, Follower, listeners
 from tests.proxy import proxied
 from tests.servers import PATIENCE, eventually
@@ -252,3 +253,75 @@ def test_no_reader_sees_a_key_go_back_in_time(follower, server):
     assert back == []
     assert follower.near.stats().hits > 0
     assert follower.asked > 2
+
+
+@pytest.fixture
+def deaf(server):
+    """Return a cache whose listener hears nothing for now, though it is trusted, and a writer.
+
+    So what the cache has near is what it had before, and its calls reach the server.
+    """
+    with proxied(server.port) as proxy:
+        client = redis.Redis(port=proxy.port)
+        with RedisCache(client, namespace="ns", near=100, heartbeat=PATIENCE) as cache:
+            cache.set("k", "v1")
+            eventually(lambda: cache.health()["tracking"])
+            pool = client.connection_pool
+            pool.connection_kwargs["port"] = server.port
+            pool.disconnect()
+            pool.reset()
+            proxy.mute()
+            with RedisCache(server.client(), namespace="ns") as writer:
+                yield cache, writer
+        eventually(lambda: not listeners())
+        client.close()
+
+
+@pytest.mark.parametrize("ask", ["exists", "ttl"])
+def test_a_key_that_was_said_to_be_gone_is_not_read_from_near(deaf, ask):
+    cache, writer = deaf
+    assert cache.get("k") == "v1"
+    writer.delete("k")
+    assert cache.get("k") == "v1"  # nobody has told it
+
+    assert not getattr(cache, ask)("k")
+
+    assert cache.get("k") is None
+
+
+def test_a_key_that_was_said_to_end_soon_is_not_read_from_near_for_longer(deaf):
+    cache, writer = deaf
+    cache.get("k")
+    writer.touch("k", 0.05)
+
+    assert cache.ttl("k") <= 0.05
+    eventually(lambda: not writer.exists("k"))
+
+    assert cache.get("k") is None
+
+
+def test_a_value_that_another_process_made_is_not_followed_by_an_older_one(deaf):
+    """While one call waits for a lease, another one fetches, and then somebody writes again."""
+    cache, writer = deaf
+    writer.delete("k")
+    cache.exists("k")
+    leased, over = threading.Event(), threading.Event()
+
+    def slow():
+        leased.set()
+        over.wait(PATIENCE)
+        return "late"
+
+    with ThreadPoolExecutor(2) as pool:
+        owner = pool.submit(writer.get_or_set, "k", slow)
+        assert leased.wait(PATIENCE)
+        waiting = pool.submit(cache.get_or_set, "k", lambda: "never")
+        eventually(lambda: cache.stats().misses)
+        writer.set("k", "v4")
+        assert cache.get("k") == "v4"
+        writer.set("k", "v5")
+        found = waiting.result(PATIENCE)
+        over.set()
+        owner.result(PATIENCE)
+
+    assert found <= cache.get("k")
