@@ -325,3 +325,51 @@ def test_a_value_that_another_process_made_is_not_followed_by_an_older_one(deaf)
         owner.result(PATIENCE)
 
     assert found <= cache.get("k")
+
+
+def test_forked_children_of_a_busy_process_have_near_caches_of_their_own(server, writer):
+    """Other threads are in the middle of reads and writes whenever it forks."""
+    over = threading.Event()
+    with RedisCache(server.client(), namespace="ns", near=100) as cache:
+        eventually(lambda: cache.health()["tracking"])
+        cache.set("shared", 0)
+
+        def work(key):
+            number = 0
+            while not over.is_set():
+                number += 1
+                cache.set(key, number)
+                assert cache.get(key) == number
+                over.wait(0.001)
+
+        def child(number):
+            before = cache.get("shared")
+            cache.set(f"child {number}", number)
+            assert cache.get(f"child {number}") == number
+            eventually(lambda: cache.health()["tracking"])
+            hits = cache.stats().hits
+            eventually(lambda: cache.get("shared") is not None and cache.stats().hits > hits)
+            eventually(lambda: cache.get("shared") > before)
+
+        with ThreadPoolExecutor(2) as pool:
+            working = [pool.submit(work, key) for key in ("a", "b")]
+            fork = multiprocessing.get_context("fork")
+            children = [fork.Process(target=child, args=(number,)) for number in range(8)]
+            for process in children:
+                process.start()
+            codes = []
+            for process in children:
+                while process.exitcode is None:
+                    cache.increment("shared")
+                    process.join(0.02)
+                codes.append(process.exitcode)
+            over.set()
+            for done in working:
+                done.result(PATIENCE)
+
+        assert codes == [0] * 8
+        assert cache.get_many([f"child {number}" for number in range(8)]) == {
+            f"child {number}": number for number in range(8)
+        }
+        assert cache.health()["tracking"]
+    eventually(lambda: not listeners())
