@@ -71,6 +71,7 @@ $(PEERS): $(READY) benchmarks/requirements.txt
 
 bench: $(PEERS)  ## compare speed, pauses, memory with the obvious implementation and with peers
 	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks.near
 
 bench-quick: $(PEERS)  ## the same, roughly, in less than a minute
 	$(RUN) -m benchmarks --quick
