@@ -187,6 +187,44 @@ def test_what_happens_to_a_live_entry_is_no_expiration(cache, clock, removal):
     assert (cache.stats().expirations, cache.stats().evictions) == (0, 0)
 
 
+UNCOUNTED = {
+    "clear": lambda cache, path: cache.clear(),
+    "close": lambda cache, path: cache.close(),
+    "save": lambda cache, path: cache.save(path),
+    "set": lambda cache, path: cache.set("new", 1),
+    "set_many": lambda cache, path: cache.set_many({"new": 1}, ttl=5),
+    "add": lambda cache, path: cache.add("new", 1) or cache.add("new", 2),
+    "replace": lambda cache, path: cache.replace("b", 1) or cache.replace("new", 2),
+    "increment": lambda cache, path: cache.increment("new"),
+    "decrement": lambda cache, path: cache.decrement("b"),
+    "touch": lambda cache, path: cache.touch("b") or cache.touch("new"),
+    "ttl": lambda cache, path: cache.ttl("b") or cache.ttl("new"),
+    "exists": lambda cache, path: cache.exists("b") or cache.exists("new"),
+    "in": lambda cache, path: "b" in cache or "new" in cache,
+    "keys": lambda cache, path: cache.keys("b"),
+    "iteration": lambda cache, path: list(cache),
+    "delete": lambda cache, path: cache.delete("b") and cache.delete("new"),
+    "delete_pattern": lambda cache, path: cache.delete_pattern("*"),
+    "cleanup": lambda cache, path: cache.cleanup(),
+    "stats": lambda cache, path: cache.stats().hit_rate,
+}
+
+
+@pytest.mark.clause("R4.1", "R4.2")
+@pytest.mark.parametrize("verb", UNCOUNTED)
+def test_all_else_leaves_the_counters_as_they_are(small_cache, clock, tmp_path, verb):
+    small_cache.set_many({"old": 1, "a": 2, "b": 3, "c": 4, "d": 5})  # evicts two
+    small_cache.set("d", 6, ttl=1)
+    small_cache.get_many(["b", "c", "b", "c", "x", "y"])
+    clock.tick(1)
+    small_cache.get("d")
+
+    UNCOUNTED[verb](small_cache, tmp_path / "s")
+
+    stats = small_cache.stats()
+    assert (stats.hits, stats.misses, stats.evictions, stats.expirations) == (4, 3, 2, 1)
+
+
 @pytest.mark.clause("R4.2")
 @pytest.mark.parametrize("remove", ["clear", "load"])
 def test_clear_and_load_count_no_expiration(cache, clock, tmp_path, remove):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import threading
 import time
+import tracemalloc
 import weakref
 
 import pytest
@@ -184,8 +185,6 @@ def test_cleanup_takes_from_close_deadlines_only_those_that_passed(cache, clock)
 @pytest.mark.clause("R8.3")
 @pytest.mark.parametrize("ttl", [60, 86_400])
 def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, clock, ttl):
-    import tracemalloc
-
     cache = make_cache(200)
 
     def churn(rounds):
@@ -205,6 +204,45 @@ def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, cl
         tracemalloc.stop()
 
     assert late - early < 60_000
+
+
+GOING = {
+    "eviction": lambda cache, key: None,
+    "eviction by a key without end": lambda cache, key: cache.set(key + "x", 1),
+    "eviction by set_many": lambda cache, key: cache.set_many({key + "x": 1, key + "y": 1}, 3600),
+    "delete": lambda cache, key: cache.delete(key),
+    "pop": lambda cache, key: cache.pop(key),
+    "delete_pattern": lambda cache, key: cache.delete_pattern("k*"),
+    "set without end": lambda cache, key: cache.set(key, 1),
+    "replace without end": lambda cache, key: cache.replace(key, 1),
+    "touch without end": lambda cache, key: cache.touch(key),
+    "set for longer": lambda cache, key: cache.set(key, 1, ttl=9999),
+    "clear": lambda cache, key: cache.clear(),
+}
+
+
+@pytest.mark.clause("R8.3")
+@pytest.mark.parametrize("going", GOING)
+def test_nothing_is_kept_of_entries_that_went_before_their_deadline(make_cache, clock, going):
+    cache = make_cache(20)
+
+    def come_and_go(entries):
+        for number in range(entries):
+            key = f"k{number}"
+            cache.set(key, number, ttl=3600)
+            GOING[going](cache, key)
+
+    come_and_go(100)
+    tracemalloc.start()
+    try:
+        come_and_go(100)
+        early = tracemalloc.get_traced_memory()[0]
+        come_and_go(2000)
+        late = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert late - early < 40_000
 
 
 @pytest.mark.clause("R8.3")

@@ -107,6 +107,35 @@ DEVIATIONS = [
     ),
     breaks(
         "R4.2",
+        "clear resets the counters",
+        (f"{CACHE}.clear", "_let_go(*former)", "self.reset_stats(); _let_go(*former)"),
+    ),
+    breaks(
+        "R4.2",
+        "what clear removes counts as evicted",
+        (
+            f"{CACHE}.clear",
+            "_let_go(*former)",
+            "self._evictions += len(former[0]); _let_go(*former)",
+        ),
+    ),
+    breaks(
+        "R4.1",
+        "ttl is a read",
+        (f"{CACHE}.ttl", "with self._lock:", "self.get(key)\n    with self._lock:"),
+    ),
+    breaks(
+        "R4.1",
+        "a touch is a read",
+        (f"{CACHE}.touch", "life = self._life(ttl)", "life = self._life(ttl); self.get(key)"),
+    ),
+    breaks(
+        "R4.1",
+        "an add that fails is a hit",
+        (f"{CACHE}.add", "return free", "free or next(self._hits)\n    return free"),
+    ),
+    breaks(
+        "R4.2",
         "an expiry counts as an eviction too",
         (
             f"{CACHE}._live_locked",

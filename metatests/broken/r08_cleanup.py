@@ -109,6 +109,27 @@ DEVIATIONS = [
     ),
     breaks(
         "R8.3",
+        "what set evicts leaves its record",
+        (f"{CACHE}.set", "expiry.discard(evicted, old[2], entries)", "pass"),
+    ),
+    breaks(
+        "R8.3",
+        "what is evicted otherwise leaves its record",
+        (f"{CACHE}._make_room_locked", "expiry.discard(key, entry[2], entries)", "pass"),
+    ),
+    breaks(
+        "R8.3",
+        "what is removed leaves its record",
+        (f"{CACHE}._remove_locked", "if entry[2] is not None:", "if False:"),
+    ),
+    breaks(
+        "R8.3",
+        "what clear removes leaves its records",
+        (f"{CACHE}.clear", "ExpiryIndex()", "self._expiry"),
+        (f"{CACHE}.clear", "_let_go(*former)", "_let_go(former[0], ExpiryIndex())"),
+    ),
+    breaks(
+        "R8.3",
         "empty buckets are kept",
         ("expiry.ExpiryIndex._drop", "del self.buckets[slot]", "pass"),
         ("expiry.ExpiryIndex.due", "self._drop(first[1])", "self.buckets.pop(first[1], None)"),
