@@ -180,7 +180,10 @@ def _planned(
         for other in [other for other in results if (other.path, other.place) == place]:
             neighbours[results[other].test] = None
         tests: dict[str, None] = {}
-        for group in reached.ranked(mutant, functions[mutant.path]):
+        groups = reached.ranked(mutant, functions[mutant.path])
+        if mutant.at_import and not any(groups[:-1]):
+            groups.append(set(costs))  # a module without functions: any test may look at it
+        for group in groups:
             there = group & costs.keys()
             ranked = sorted(there, key=lambda test: (test not in neighbours, costs[test], test))
             tests.update(dict.fromkeys(ranked))

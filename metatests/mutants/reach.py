@@ -30,11 +30,6 @@ class Reach:
     lines: dict[str, dict[int, set[str]]]
     outside: set[str]
 
-    @property
-    def tests(self) -> set[str]:
-        """All tests that run any line at all."""
-        return set().union(*(tests for lines in self.lines.values() for tests in lines.values()))
-
     def of_lines(self, path: str, lines: range) -> set[str]:
         """Return the tests that run any of these lines after import."""
         reached = self.lines.get(path, {})
@@ -44,8 +39,7 @@ class Reach:
         """Return the tests that may notice a mutant, the likelier ones first.
 
         For what is run at import, these are the tests that reach the functions that use it, then
-        all that reach the module, or all there are where it has no function. `functions` gives
-        those functions' lines by what they name.
+        all that reach the module. `functions` gives those functions' lines by what they name.
         """
         path = mutant.path
         everywhere = range(1, max(self.lines.get(path, {}), default=0) + 1)
@@ -56,7 +50,7 @@ class Reach:
         for name in mutant.names:
             for lines in functions.get(name, []):
                 near |= self.of_lines(path, lines)
-        return [near, self.of_lines(path, everywhere) or self.tests, self.outside]
+        return [near, self.of_lines(path, everywhere), self.outside]
 
 
 def measured(project: pathlib.Path, folder: pathlib.Path, suites: list[str]) -> Reach:
