@@ -158,6 +158,7 @@ def test_moving_counts_as_some_removals(filed):
     moved = [entry for entry in filed.entries.values() if entry[2] != former]
     assert [entry[0] for entry in gone] == ["first"]
     assert 1 <= len(moved) <= 2
+    assert not {entry[0] for entry in moved} & filed.index.buckets[former].keys()
 
 
 def test_a_sweep_of_one_goes_on_in_a_bucket_of_live_entries(filed):

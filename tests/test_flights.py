@@ -1,5 +1,7 @@
 """Single flight: who leads, who waits, and what of it is remembered."""
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,6 +9,10 @@ import pytest
 from cache.flights import Flights
 
 JOIN = 30
+
+
+class Value:
+    pass
 
 
 @pytest.fixture
@@ -43,6 +49,20 @@ def test_who_has_got_the_value_waits_no_longer(flights, other):
 
     assert (leading, value) == (False, 1)
     assert not flights.join("b")[1]
+
+
+def test_a_value_is_kept_no_longer_than_its_flight(flights, other):
+    value = Value()
+    reference = weakref.ref(value)
+    flight, _ = flights.join("k")
+    joined, _ = other(flights.join, "k")
+    flights.land(flight, value)
+    other(flights.wait, joined)
+
+    del value, flight, joined
+    other(gc.collect)  # nor does the other thread
+
+    assert reference() is None
 
 
 def test_who_has_not_woken_yet_from_a_flight_that_landed_is_not_in_the_way(flights, other, third):

@@ -521,7 +521,7 @@ def test_an_ordered_dict_with_room_does_not_grow_until_it_is_full():
     assert dict.__sizeof__(entries) == before
 
 
-@pytest.mark.parametrize("size", [100_001, 174_762, 174_763, 200_000, 349_525, 349_526])
+@pytest.mark.parametrize("size", [100_001, 150_000, 174_762, 174_763, 200_000, 349_525, 349_526])
 def test_an_ordered_dict_with_room_is_no_larger_than_one_that_grew(size):
     entries, grown = room.ordered_dict(size), {None: None}
 

@@ -47,6 +47,8 @@ CASES = [
     ("[^A]", ["a"], ["A"]),
     ("", [""], ["a"]),
     ("a**b", ["ab", "axb"], ["a"]),
+    ("*a*b*", ["ab", "xaxbx"], ["ba", "a"]),
+    ("*?*", ["a", "ab"], [""]),
     ("a*b*c*d", ["abcd", "a1b2c3d"], ["acbd", "abd", "abc"]),
     ("*a*", ["a", "bab"], ["b", ""]),
     ("{a,b}", ["{a,b}"], ["a"]),
@@ -215,7 +217,7 @@ def test_escape_matches_exactly_the_text(cache, text):
 
 @pytest.mark.clause("R5.8")
 def test_escape_refuses_what_is_no_str():
-    with pytest.raises(TypeError, match="only a str"):
+    with pytest.raises(TypeError, match="only a str can be escaped, not bytes"):
         escape(b"a")
 
 
