@@ -1,7 +1,6 @@
 """`RedisCache` over Sentinel and over a cluster, failovers included."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 import redis
 
 from cache import CacheUnavailable, connect
-from tests.servers import Server, eventually
+from tests.servers import Server, eventually, let_pass
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +197,7 @@ def test_after_a_failover_the_new_primary_is_found(watched):
             with contextlib.suppress(CacheUnavailable):
                 cache["k"] = "new"
                 return True
-            time.sleep(0.05)
+            let_pass(0.05)
             return False
 
         eventually(written, 30)
