@@ -60,11 +60,13 @@ def test_where_no_thread_starts_a_factory_still_runs(monkeypatch):
 
     leases = Leases(10.0, lambda name, token: None)
     monkeypatch.setattr(threading.Thread, "start", refuse)
+    ran = []
 
-    with leases.holding(b"k", b"token"):
-        pass
-    with leases.holding(b"k", b"token"):  # and the next one tries again
-        pass
+    for number in (1, 2):  # the second one tries to start it again
+        with leases.holding(b"k", b"token"):
+            ran.append(number)
+
+    assert ran == [1, 2]
 
 
 def test_a_bell_without_a_server_leaves_nothing_open():
