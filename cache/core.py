@@ -199,13 +199,12 @@ class DistributedCache(Generic[V]):
         with self._lock:
             # Recency order would take 25 times as long as the order of the dict inside.
             entries, keys = self._entries, list(dict.keys(self._entries))
+            all_live = not self._expiry.heap
         now = monotonic()
         matching: list[str] = []
         for part in _slices_of(keys):
-            for key in glob.select(part):
-                entry = entries.get(key)
-                if entry is not None and (entry[1] is None or entry[1] > now):
-                    matching.append(key)
+            found = glob.select(part)
+            matching += found if all_live else _live_keys(found, entries, now)
         return matching
 
     def stats(self) -> CacheStats:
@@ -904,6 +903,15 @@ def _live_of(keys: list[str], entries: list[Entry], now: float) -> tuple[list[st
                 live_keys.append(key)
                 live_entries.append(entry)
     return live_keys, live_entries
+
+
+def _live_keys(keys: list[str], entries: OrderedDict[str, Entry], now: float) -> list[str]:
+    """Return those of `keys` whose entries live at `now`."""
+    return [
+        key
+        for key in keys
+        if (entry := entries.get(key)) is not None and (entry[1] is None or entry[1] > now)
+    ]
 
 
 def _columns_of(rows: deque[snapshot.Row]) -> Iterator[snapshot.Columns]:

@@ -7,6 +7,7 @@ nothing.
 """
 
 import re
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -112,12 +113,7 @@ def _plan(tokens: list[str]) -> tuple[Callable[[str], bool], Callable[[list[str]
         return lambda key: True, list
     head, rest = _literal_prefix(tokens)
     if rest == [_STAR]:
-        # A slice and a comparison take half the time of a call of startswith.
-        size = len(head)
-        return (
-            lambda key: key.startswith(head),
-            lambda keys: [key for key in keys if key[:size] == head],
-        )
+        return lambda key: key.startswith(head), _beginning_with(head)
     if tokens[0] == _STAR:
         tail = _literal(tokens[1:])
         if tail is not None:
@@ -130,11 +126,22 @@ def _plan(tokens: list[str]) -> tuple[Callable[[str], bool], Callable[[list[str]
         if inner is not None and tokens[-1] == _STAR:
             return lambda key: inner in key, lambda keys: [key for key in keys if inner in key]
     match = re.compile(_expression(tokens), re.DOTALL).fullmatch
-    size = len(head)
+    candidates = _beginning_with(head)
     return (
         lambda key: match(key) is not None,
-        lambda keys: list(filter(match, [key for key in keys if key[:size] == head])),
+        lambda keys: list(filter(match, candidates(keys))),
     )
+
+
+def _beginning_with(head: str) -> Callable[[list[str]], list[str]]:
+    """Return how to select the keys that begin with `head`."""
+    # They lie between it and the first that is above all of them. Two comparisons, of which the
+    # first is often enough, take a fraction of the time of a slice or of a call of startswith.
+    last = head.rstrip(chr(sys.maxunicode))
+    if not last:
+        return lambda keys: [key for key in keys if key.startswith(head)]
+    above = last[:-1] + chr(ord(last[-1]) + 1)
+    return lambda keys: [key for key in keys if above > key >= head]
 
 
 def _literal(tokens: list[str]) -> str | None:

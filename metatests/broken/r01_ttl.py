@@ -20,7 +20,7 @@ DEVIATIONS = [
     breaks(
         "R1.1",
         "keys lists what expires just now",
-        (f"{CACHE}.keys", "entry[1] > now", "entry[1] >= now"),
+        ("core._live_keys", "entry[1] > now", "entry[1] >= now"),
     ),
     breaks(
         "R1.1",

@@ -71,7 +71,7 @@ DEVIATIONS = [
     breaks(
         "R2.1",
         "keys are listed by using them",
-        (f"{CACHE}.keys", "matching.append(key)", "matching.append(key); self.get(key)"),
+        (f"{CACHE}.keys", "return matching", "return [*self.get_many(matching)]"),
     ),
     breaks(
         "R2.1",

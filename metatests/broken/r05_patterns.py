@@ -98,10 +98,15 @@ DEVIATIONS = [
         "R5.3",
         "keys lists what has expired",
         (
-            f"{CACHE}.keys",
-            "if entry is not None and (entry[1] is None or entry[1] > now):",
-            "if entry is not None:",
+            "core._live_keys",
+            "if (entry := entries.get(key)) is not None and (entry[1] is None or entry[1] > now)",
+            "if entries.get(key) is not None",
         ),
+    ),
+    breaks(
+        "R5.3",
+        "keys takes all entries for live ones",
+        (f"{CACHE}.keys", "not self._expiry.heap", "True"),
     ),
     breaks(
         "R5.3",

@@ -216,7 +216,7 @@ def test_failed_writes_and_removals_bring_no_old_value_back(open_cache, proxy, s
 
     proxy.target = server.port
 
-    assert cache.get_many(keys) == {"add": 1, "kept": 1}
+    assert eventually(lambda: cache.get_many(keys)) == {"add": 1, "kept": 1}
     assert cache.health()["pending_invalidations"] == 0
     assert server.client().dbsize() == 2
 
