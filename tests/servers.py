@@ -114,6 +114,7 @@ class Server:
             with contextlib.suppress(redis.RedisError):
                 # Another process may have taken the port; it is not the one that we started.
                 if client.info("server")["process_id"] == self.process.pid:
+                    client.ping()  # which it refuses while it reads its data
                     client.close()
                     return True
             time.sleep(0.01)
