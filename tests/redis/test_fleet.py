@@ -26,7 +26,7 @@ def test_ten_thousand_versions_are_read_in_their_order_and_soon(server):
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.soak)])
 def test_what_was_acknowledged_survives_each_kill_of_the_server(binary, tmp_path, kills):
-    """The server writes to its disk before it answers: only a near copy could be older than that."""
+    """The server writes to its disk before it answers: only near copies could be older."""
     step, durable = 10, ("--appendonly", "yes", "--appendfsync", "always")
 
     def reached(version):

@@ -224,11 +224,15 @@ def test_a_slow_connection_is_trusted_for_less(server, writer, follow):
 
 
 def test_a_restart_connects_anew(tracked, writer):
+    def listens():
+        return {each["id"] for each in writer.client_list() if each["flags"] == "tB"}
+
+    before = listens()
     tracked.tracking.restart()
-    assert not tracked.sink.trusted()
 
     assert tracked.told() == "reset"
     eventually(tracked.sink.trusted)
+    assert eventually(listens).isdisjoint(before)
     writer.set("ns:k", 1)
     assert tracked.told() == ["k"]
 
