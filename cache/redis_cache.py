@@ -248,16 +248,17 @@ class RedisCache(Generic[V]):
     def stats(self) -> CacheStats:
         """Return the counters of this object, and how many entries the namespace has."""
         size = len(self)
-        near = 0 if self._near is None else self._near.stats().hits
-        with self._lock:
-            return CacheStats(
-                self._hits + near,
-                self._misses,
-                self._evictions,
-                self._expirations,
-                size,
-                _UNBOUNDED,
-            )
+        while True:
+            near = self._near_hits()
+            with self._lock:
+                counted = self._misses, self._evictions, self._expirations
+                hits = self._hits + near
+            # Near hits take no lock: what was read between two of them is of one moment.
+            if near == self._near_hits():
+                return CacheStats(hits, *counted, size, _UNBOUNDED)
+
+    def _near_hits(self) -> int:
+        return 0 if self._near is None else self._near.stats().hits
 
     # -- writing ---------------------------------------------------------------------------------
 
