@@ -280,7 +280,7 @@ def test_a_garbage_collection_in_any_call_may_call_the_cache(make_cache):
     former = gc.get_threshold()
     gc.set_threshold(7)
     try:
-        hanging = run_all(work, patience=8)
+        hanging = run_all(work, patience=30)
     finally:
         gc.set_threshold(*former)
 
