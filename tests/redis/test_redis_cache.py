@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from cache import DistributedCache, SnapshotError, connect
+from cache.near import Near
 from cache.redis_cache import RedisCache
 from tests.servers import Server
 
@@ -547,3 +548,23 @@ def test_what_the_server_forbids_is_said_as_it_is(server):
             cache.set("k", 1)
 
         assert cache.get("k") is None  # which is no failure of the server's
+
+
+def test_statistics_are_of_one_moment_whatever_is_read_meanwhile(make, wait_until, monkeypatch):
+    cache = make(near=100)
+    cache["k"] = 1
+    assert wait_until(lambda: cache.health()["tracking"])
+    assert cache["k"] == cache["k"] == 1
+    meanwhile = [lambda: (cache["k"], cache.get("x"))]
+    hits, misses = cache.stats()[:2]
+    stats = Near.stats
+
+    def interrupted(near):
+        found = stats(near)
+        if meanwhile:
+            meanwhile.pop()()
+        return found
+
+    monkeypatch.setattr(Near, "stats", interrupted)
+
+    assert cache.stats()[:2] == (hits + 1, misses + 1)
