@@ -10,6 +10,7 @@ import inspect
 import io
 import os
 import pickle
+import pickletools
 import sys
 import threading
 import weakref
@@ -91,10 +92,10 @@ def test_a_reset_does_without_the_lock_that_a_lost_thread_holds():
 
 
 def test_the_defaults_of_a_cache(CacheImpl):
-    parameters = inspect.signature(CacheImpl).parameters
+    with CacheImpl() as cache:
+        assert cache.stats().max_size == 1000
 
-    assert parameters["max_size"].default == 1000
-    assert parameters["cleanup_interval"].default == 60.0
+    assert inspect.signature(CacheImpl).parameters["cleanup_interval"].default == 60.0
 
 
 def test_a_moved_class_is_written_under_its_old_name(monkeypatch):
@@ -113,7 +114,9 @@ def test_a_moved_class_is_written_once_whatever_was_written_before(monkeypatch):
 
     data = plain.Codec().dumps([b"x" * 200_000, kind, kind])
 
+    names = [code.name for code, _, _ in pickletools.genops(data)]
     assert [data.count(name) for name in (b"former", b"Fraction", b"fractions")] == [1, 1, 0]
+    assert names.count("STACK_GLOBAL") == 1
     assert len(data) < 201_000
 
 
@@ -206,11 +209,11 @@ def test_a_source_tells_where_it_is_and_goes_there():
 
     begin = source.tell(), source.read(3), source.tell()
     source.seek(1)
-    again = source.read(2), source.tell()
+    again = source.tell(), source.read(2), source.tell()
     source.read(1 << 20)
 
     assert begin == (0, b"abc", 3)
-    assert again == (b"bc", 3)
+    assert again == (1, b"bc", 3)
     assert (source.tell(), source.read(9)) == ((1 << 20) + 3, b"xxx")
 
 
@@ -312,6 +315,7 @@ def test_a_value_that_can_be_pickled_the_second_time_is_saved(tmp_path):
 
     assert [type(value) for value in values] == [bytes, FailsOnce, int]
     assert values[0] == large
+    assert path.stat().st_size < len(large) + 10_000
 
 
 @pytest.mark.parametrize(
@@ -746,3 +750,58 @@ def test_a_key_that_gets_another_life_is_not_kept_twice(cache):
 
     assert sys.getrefcount(again) == alone
     assert cache.ttl("a-key") > 900
+
+
+COUNTED = {"hits": 0, "misses": 0, "evictions": 0, "expirations": 0, "entries": 0}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [[], {}, COUNTED | {"hits": -1}, COUNTED | {"misses": True}, COUNTED | {"entries": "1"}],
+    ids=repr,
+)
+def test_a_header_without_its_counters_is_damaged(header):
+    with pytest.raises(SnapshotError, match="damaged: its header lacks a counter"):
+        snapshot._checked_header(header)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ((("k", 1, None),), "it does not have as many entries as its header says"),
+        ([], "it does not have as many entries as its header says"),
+        ([("k", 1, None)] * 3, "it does not have as many entries as its header says"),
+        ([["k", 1, None]], "an entry is no key, value and expiry"),
+        ([("k", 1)], "an entry is no key, value and expiry"),
+        ([("k", 1, None), (b"k", 1, None)], "an entry is no key, value and expiry"),
+        ([("a", 1, None), ("b", 1, "soon")], "the expiry of 'b' is no number of seconds"),
+        ([("a", 1, 5), ("b", 1, inf)], "the expiry of 'b' is no number of seconds"),
+    ],
+    ids=repr,
+)
+def test_a_slice_of_another_shape_is_damaged(rows, words):
+    with pytest.raises(SnapshotError) as caught:
+        snapshot._checked_columns(rows, 2)
+
+    assert str(caught.value) == f"damaged: {words}"
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) + 1])
+def test_every_byte_goes_into_the_digest(size):
+    data = b"x" * size
+
+    found = snapshot._digest_of(io.BytesIO(data), size)
+
+    assert found == hashlib.blake2b(data, digest_size=32).digest()
+
+
+def test_a_snapshot_of_another_secret_is_told_by_its_name(tmp_path):
+    path = written(tmp_path / "s", [1])
+
+    with pytest.raises(SnapshotError, match=f"^'{path}' is sealed with another secret"):
+        snapshot.read(path, plain.Codec(), b"secret")
+
+
+def test_a_secret_of_another_type_is_named():
+    with pytest.raises(TypeError, match="secret must be bytes, not str"):
+        snapshot.checked_secret("secret")
