@@ -141,14 +141,16 @@ def in_the_middle():
 
     A garbage collection may run anything in the middle of whatever a thread does, and a save of
     ours begins one while it walks the entries. What the call raises is returned.
+    `often` begins one every few allocations.
     """
 
-    def in_the_middle(call, target):
+    def in_the_middle(call, target, often=False):
         errors = []
 
         def collected(phase, info):
             if threading.current_thread() is runner and phase == "start":
-                gc.callbacks.remove(collected)
+                if not often:
+                    gc.callbacks.remove(collected)
                 try:
                     call()
                 except BaseException as error:
@@ -156,7 +158,7 @@ def in_the_middle():
 
         runner = threading.Thread(target=target, daemon=True)
         former = gc.get_threshold()
-        gc.set_threshold(10**6)  # none by chance
+        gc.set_threshold(2 if often else 10**6)  # else none by chance
         gc.callbacks.append(collected)
         try:
             runner.start()
@@ -448,6 +450,27 @@ def test_what_is_set_during_a_delete_pattern_stays(make_cache):
     cache.delete_pattern("k*")
 
     assert cache.get_many(cache.keys()) == {"k0": "new", "k9999": "new"}
+
+
+@pytest.mark.clause("R9.1")
+def test_no_read_in_the_middle_of_a_write_sees_half_of_it(cache, in_the_middle):
+    keys, readers, seen = [f"k{number}" for number in range(20)], [], []
+    cache.set_many(dict.fromkeys(keys, 0))
+
+    def read_in_another_thread():
+        reader = threading.Thread(target=lambda: seen.append(cache.get_many(keys)), daemon=True)
+        readers.append(reader)
+        reader.start()
+        reader.join(0.02)
+
+    errors = in_the_middle(
+        read_in_another_thread, lambda: cache.set_many(dict.fromkeys(keys, 1)), often=True
+    )
+    for reader in readers:
+        reader.join(JOIN)
+
+    assert errors == []
+    assert all(len(set(values.values())) == 1 for values in seen)
 
 
 @pytest.mark.clause("R9.1", "R2.2")
