@@ -805,3 +805,124 @@ def test_a_snapshot_of_another_secret_is_told_by_its_name(tmp_path):
 def test_a_secret_of_another_type_is_named():
     with pytest.raises(TypeError, match="secret must be bytes, not str"):
         snapshot.checked_secret("secret")
+
+
+@pytest.mark.parametrize(
+    ("inside", "removed", "left"),
+    [
+        (lambda cache: cache.delete("a1"), 1, {}),
+        (lambda cache: cache.increment("a1"), 1, {"a1": 2}),
+        (lambda cache: cache.clear(), 0, {}),
+    ],
+    ids=["delete", "increment", "clear"],
+)
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_happens_while_a_pattern_is_deleted_counts(
+    cache, monkeypatch, inside, removed, left, step
+):
+    real, calls = core._slices_of, []
+
+    def meanwhile(items):
+        calls.append(items)
+        if len(calls) == step:
+            inside(cache)
+        return real(items)
+
+    monkeypatch.setattr(core, "_slices_of", meanwhile)
+    cache.set_many({"a1": 1, "a2": 1})
+
+    assert cache.delete_pattern("a*") == removed
+    assert cache.get_many(["a1", "a2"]) == left
+    assert cache._journals == []
+
+
+class Watched(core.DistributedCache):
+    """A cache that notes whether its lock is held where it ought to be."""
+
+    held = ()
+
+    @property
+    def _journals(self):
+        return self._kept
+
+    @_journals.setter
+    def _journals(self, journals):
+        self.held = [*self.held, self._lock._is_owned()]
+        self._kept = journals
+
+    def _remove_locked(self, key, gone):
+        self.held = [*self.held, self._lock._is_owned()]
+        return super()._remove_locked(key, gone)
+
+
+def test_a_pattern_is_deleted_under_the_lock(monkeypatch):
+    with Watched() as cache:
+        cache.set_many({"a1": 1, "a2": 1})
+        keys = cache._flights.keys
+        cache.held = []
+
+        def running():
+            cache.held = [*cache.held, cache._lock._is_owned()]
+            return keys()
+
+        monkeypatch.setattr(cache._flights, "keys", running)
+        cache.delete_pattern("a*")
+
+        assert cache.held == [True] * 4
+
+
+def test_who_holds_the_lock_waits_for_no_flight_and_stores_all_the_same(cache):
+    with cache._lock:
+        assert cache.get_or_set("k", lambda: 1) == 1
+
+    assert cache.get("k") == 1
+
+
+def test_what_another_leader_has_landed_meanwhile_is_taken_as_it_is(cache, monkeypatch):
+    join = cache._flights.join
+
+    def joining(key):
+        cache.set("k", "theirs")
+        return join(key)
+
+    monkeypatch.setattr(cache._flights, "join", joining)
+
+    assert cache.get_or_set("k", lambda: "ours", ttl=5) == "theirs"
+    assert cache.ttl("k") == inf
+
+
+def test_a_made_value_is_looked_for_and_stored_under_the_lock(cache):
+    begun, go = threading.Event(), threading.Event()
+
+    def factory():
+        begun.set()
+        go.wait(30)
+
+    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
+        holder.submit(cache._lock.acquire).result(30)
+        call = other.submit(cache.get_or_set, "k", factory)
+        early = begun.wait(0.03)
+        holder.submit(cache._lock.release).result(30)
+        begun.wait(30)
+        holder.submit(cache._lock.acquire).result(30)
+        go.set()
+        done = wait([call], 0.03).done
+        holder.submit(cache._lock.release).result(30)
+        call.result(30)
+
+    assert (early, done) == (False, set())
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_forked_child_cleans_up_unless_its_cache_is_closed(CacheImpl, closed):
+    with CacheImpl() as cache:
+        if closed:
+            cache.close()
+        before = set(threading.enumerate())
+
+        cache._after_fork_in_child()
+        begun = set(threading.enumerate()) - before
+
+        assert len(begun) == (not closed)
+    for thread in begun:
+        thread.join(30)
