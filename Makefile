@@ -9,7 +9,7 @@ FRESH := $(shell test "$$(cat $(READY) 2>&1)" = "$(CURDIR)" && $(RUN) -c 'print(
 # The tests find the redis-server of the environment there.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo demo-fleet test test-all check metatest mutants bench bench-quick soak clean stale
+.PHONY: help demo demo-fleet test test-all check conformance metatest mutants bench bench-quick soak clean stale
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,8 +51,14 @@ check: $(READY)  ## lint, format, types, and branch coverage of cache/ at 100 %
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m coverage run -m pytest -q
+	$(RUN) -m coverage run -m pytest -q tests
 	$(RUN) -m coverage report
+
+conformance: $(READY)  ## put RedisCache under the requirement suites, without and with a near cache
+	$(RUN) -m pytest tests -q --cache-impl=tests.redis.kit:OnRedis \
+		--except-clauses=$$($(RUN) -m tests.redis.kit)
+	$(RUN) -m pytest tests -q --cache-impl=tests.redis.kit:OnRedisNear \
+		--except-clauses=$$($(RUN) -m tests.redis.kit)
 
 metatest: $(READY)  ## prove that the suites cover every clause and can fail
 	$(RUN) -m pytest metatests -m "not soak"
