@@ -926,3 +926,46 @@ def test_a_forked_child_cleans_up_unless_its_cache_is_closed(CacheImpl, closed):
         assert len(begun) == (not closed)
     for thread in begun:
         thread.join(30)
+
+
+def test_what_never_expires_is_loaded_without_a_record(small_cache, tmp_path):
+    small_cache.set_many({"a": 1, "b": 2})
+    small_cache.save(tmp_path / "s")
+
+    small_cache.load(tmp_path / "s")
+
+    check_index(small_cache)
+    assert small_cache.keys() == ["a", "b"]
+
+
+def stepping(cache, monkeypatch, meanwhile):
+    """Let the walk of a save take a key at a time, and something happen after each."""
+    monkeypatch.setattr(core, "_WALK", 1)
+    monkeypatch.setattr(core.gc, "collect", lambda generation: meanwhile())
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+
+
+def test_hits_go_on_during_the_walk_and_do_not_disturb_it(small_cache, monkeypatch):
+    calls = []
+
+    def use():
+        calls.append(small_cache.get("a"))
+        assert len(calls) < 10, "the walk begins anew and anew"
+
+    stepping(small_cache, monkeypatch, use)
+    with small_cache._lock:
+        keys, _ = small_cache._walk_locked()
+
+    assert (keys, calls) == (["a", "b", "c"], [1, 1, 1])
+    assert list(small_cache._entries) == ["b", "c", "a"]
+
+
+def test_a_walk_begins_anew_after_a_hit_that_was_under_way(small_cache, monkeypatch):
+    steps = [lambda: small_cache._entries.move_to_end("a")]
+    stepping(small_cache, monkeypatch, lambda: steps and steps.pop()())
+
+    with small_cache._lock:
+        keys, entries = small_cache._walk_locked()
+
+    assert keys == ["b", "c", "a"]
+    assert [entry[0] for entry in entries] == [2, 3, 1]

@@ -752,7 +752,7 @@ def test_the_ttl_begins_when_the_factory_has_returned(cache, clock):
 
 @pytest.mark.clause("R9.3")
 def test_a_factory_that_is_not_callable_is_a_type_error(cache, wording):
-    with pytest.raises(TypeError, match=wording("factory must be callable, not")):
+    with pytest.raises(TypeError, match=wording("factory must be callable, not str")):
         cache.get_or_set("k", "value")
 
 
