@@ -23,7 +23,7 @@ from random import Random
 import pytest
 
 import cache as cache_package
-from cache import SnapshotError, atomic_file, core, patterns, plain, room, snapshot, sweeper
+from cache import SnapshotError, atomic_file, core, expiry, patterns, plain, room, snapshot, sweeper
 from cache.expiry import FULL, ExpiryIndex
 from cache.flights import Flights
 
@@ -1088,3 +1088,65 @@ def test_what_has_expired_is_found_however_many_buckets_there_were(make_cache, c
 def test_a_refused_copy_is_told_what_to_do(cache):
     with pytest.raises(TypeError, match=f"^a {type(cache).__name__} cannot .* use save"):
         pickle.dumps(cache)
+
+
+def test_lives_that_share_a_bucket_do_not_fill_it_beyond_its_size(cache, clock, monkeypatch):
+    for module in (core, expiry):
+        monkeypatch.setattr(module, "FULL", 10)
+
+    for number in range(100):
+        cache.set(str(number), 1, ttl=1000 + number % 2 / 2)
+
+    assert max(map(len, cache._expiry.buckets.values())) == 10
+
+
+def test_a_deadline_at_the_end_of_a_bucket_goes_into_the_next(cache, clock):
+    cache.set("a", 1, ttl=128)
+    clock.tick(cache._expiry.end - cache._entries["a"][1])
+
+    cache.set("b", 1, ttl=128)
+
+    check_index(cache)
+    assert len(cache._expiry.buckets) == 2
+
+
+class Time:
+    """Stands in for the module `time`."""
+
+    def __init__(self):
+        self.slept = []
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+
+
+def test_others_get_the_lock_between_two_slices(cache, clock, monkeypatch):
+    cache.set_many({"a": 1, "b": 2, "c": 3}, ttl=1)
+    clock.tick(1)
+    cache.set_many({"d": 4, "e": 5, "f": 6})
+    monkeypatch.setattr(core, "time", Time())
+    monkeypatch.setattr(core, "_SWEEP", 1)
+    monkeypatch.setattr(core, "_SLICE", 1)
+
+    cache.cleanup()
+    cleaning = len(core.time.slept)
+    cache.delete_pattern("*")
+
+    assert cleaning >= 1
+    assert len(core.time.slept) >= cleaning + 3
+    assert set(core.time.slept) == {core._YIELD}
+
+
+@pytest.mark.parametrize("verb", ["save", "load", "clear"])
+def test_a_hit_waits_for_nobody_who_is_inside(cache, tmp_path, verb):
+    cache.save(tmp_path / "s")
+    WAITING[verb](cache, tmp_path / "s")
+    cache.set("k", 1)
+
+    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
+        holder.submit(cache._lock.acquire).result(30)
+        call = other.submit(cache.get, "k")
+        done = wait([call], 5).done
+        holder.submit(cache._lock.release).result(30)
+
+    assert done == {call}
