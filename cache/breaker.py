@@ -53,6 +53,11 @@ class Breaker:
 
     def allow(self) -> int:
         """Return the ticket for one call. Raises CacheUnavailable at once while open."""
+        # Closed, as it is nearly always, it takes no lock. The ticket is read first: where the
+        # state changes in between it is a former one's, and its outcome counts for nothing.
+        ticket, until = self._ticket, self._until
+        if until is None:
+            return ticket
         now = self._clock()
         with self._lock:
             if self._until is None:
@@ -70,6 +75,8 @@ class Breaker:
 
     def succeeded(self, ticket: int) -> None:
         """Note that the server answered the call: failures in a row begin anew."""
+        if not self._failures and self._until is None:  # nothing to change, and no lock for it
+            return
         with self._lock:
             if ticket != self._ticket:
                 return

@@ -431,8 +431,7 @@ class RedisCache(Generic[V]):
             for names in self._scan(scanned, kind):
                 unwanted = [name for name, _ in self._names.matching(names, glob)]
                 if unwanted:
-                    step = partial(self._link.unlink, unwanted)
-                    went = self._calls.make(step, idempotent=False)
+                    went = self._calls.make_once(self._link.unlink, unwanted)
                     removed += went if kind == "string" else 0
         return removed
 
@@ -462,7 +461,7 @@ class RedisCache(Generic[V]):
         """
         version = None
         with contextlib.suppress(CacheUnavailable):
-            version = self._calls.make(self._link.version, idempotent=False)
+            version = self._calls.make_once(self._link.version)
         tracking = self._tracking
         return {
             "connected": version is not None,
@@ -514,9 +513,7 @@ class RedisCache(Generic[V]):
             seen.update(fresh)
             for start in range(0, len(fresh), _BATCH):
                 rows = []
-                for name, text, ms in self._calls.make(
-                    partial(self._link.rows, fresh[start:][:_BATCH])
-                ):
+                for name, text, ms in self._calls.make(self._link.rows, fresh[start:][:_BATCH]):
                     if self._decoded(text, name) is not _MISSING:
                         life = self._seconds(ms)
                         ends = None if life == inf else time.time() + life
@@ -548,7 +545,7 @@ class RedisCache(Generic[V]):
                     if end is None or end > wall
                 ]
                 if entries:
-                    self._calls.make(partial(self._link.set_many, entries))
+                    self._calls.make(self._link.set_many, entries)
         if self._near is not None:
             self._near.reset()
         self._count_from(
@@ -643,10 +640,10 @@ class RedisCache(Generic[V]):
                     if self._near is not None and self._near.trusted():
                         bell = self._near.bell(key)
                     else:
-                        bell = self._calls.make(lambda: self._link.bell(name))
+                        bell = self._calls.make(self._link.bell, name)
                 else:
                     seconds = min(rest[0] / 1000, _GLANCE)
-                    self._calls.make(partial(bell.wait, seconds))
+                    self._calls.make(bell.wait, seconds)
         finally:
             if bell is not None:
                 bell.close()
@@ -669,7 +666,7 @@ class RedisCache(Generic[V]):
         """Make a step that writes `keys`; without the server they are owed to it, on request."""
         try:
             self._calls.settle(self._remove_matching)
-            return self._calls.make(step, idempotent)
+            return (self._calls.make if idempotent else self._calls.make_once)(step)
         except CacheUnavailable:
             if not self._lenient:
                 raise
@@ -680,13 +677,13 @@ class RedisCache(Generic[V]):
                 self._near.wrote(keys)
 
     def _script(self, script: Script, name: bytes, *given: Any) -> Any:
-        return self._calls.make(lambda: self._link.run(script, (name,), *given))
+        return self._calls.make(self._link.run, script, (name,), *given)
 
     def _scan(self, pattern: bytes, kind: str | None = None) -> Iterator[list[bytes]]:
         """Give the names that match, some at a time."""
         cursor = None
         while True:
-            cursor, names = self._calls.make(partial(self._link.scan, cursor, pattern, kind))
+            cursor, names = self._calls.make(self._link.scan, cursor, pattern, kind)
             yield names
             if cursor is None:
                 return
@@ -716,10 +713,10 @@ class RedisCache(Generic[V]):
         """Return what the server has at `key`, or `_MISSING`; a near copy stays, if it may."""
         near = self._near
         if near is None:
-            text = self._calls.make(lambda: self._link.get(name))
+            text = self._calls.make(self._link.get, name)
             return _MISSING if text is None else self._decoded(text, name)
         with near.fetching((key,)) as tokens:
-            row = self._calls.make(lambda: self._link.row(name))
+            row = self._calls.make(self._link.row, name)
             return self._kept(near, tokens, key, row, name)
 
     def _fetched_many(self, keys: list[str]) -> dict[str, V]:
@@ -729,14 +726,14 @@ class RedisCache(Generic[V]):
         near = self._near
         found = {}
         if near is None:
-            texts = self._calls.make(lambda: self._link.get_many(list(names)))
+            texts = self._calls.make(self._link.get_many, list(names))
             for (name, key), text in zip(names.items(), texts, strict=True):
                 value = _MISSING if text is None else self._decoded(text, name)
                 if value is not _MISSING:
                     found[key] = value
             return found
         with near.fetching(keys) as tokens:
-            rows = {name: row for name, *row in self._calls.make(lambda: self._link.rows([*names]))}
+            rows = {name: row for name, *row in self._calls.make(self._link.rows, list(names))}
             for name, key in names.items():
                 value = self._kept(near, tokens, key, rows.get(name), name)
                 if value is not _MISSING:

@@ -6,12 +6,14 @@ server has there is not to be read any more, so it is removed before anything el
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, TypeVarTuple
 
 from ..breaker import Breaker, retrying
 from .link import Link, Refused, ServerError, failure
 
 T = TypeVar("T")
+Given = TypeVarTuple("Given")
 
 _MOST_DEBTS = 10_000  # names; beyond that all of the namespace is owed
 _BATCH = 500  # names that one command removes
@@ -46,26 +48,28 @@ class Calls:
         self._patterns.update(patterns)
         self.breaker.reset()
 
-    def make(self, step: Callable[[], T], idempotent: bool = True) -> T:
-        """Return what `step` returns; all failures of the server become CacheUnavailable.
+    def make(self, step: Callable[[*Given], T], *given: *Given) -> T:
+        """Return what `step` returns of what is given; it is called again where that fails.
 
-        What the server refused it has not done, so that is tried once more in any case.
+        For idempotent steps only. All failures of the server become CacheUnavailable.
         """
+        attempt = partial(self._attempt, step, *given)
+        return retrying(attempt, self._attempts, self._deadline, longest=self._link.patience)
 
-        def attempt() -> T:
-            return self._attempt(step)
+    def make_once(self, step: Callable[[*Given], T], *given: *Given) -> T:
+        """Return what `step` returns of what is given; failures as in `make`.
 
-        if idempotent:
-            return retrying(attempt, self._attempts, self._deadline, longest=self._link.patience)
+        What the server refused it has not done, so only that is tried once more.
+        """
         try:
-            return attempt()
+            return self._attempt(step, *given)
         except Refused:
-            return attempt()
+            return self._attempt(step, *given)
 
-    def _attempt(self, step: Callable[[], T]) -> T:
+    def _attempt(self, step: Callable[[*Given], T], *given: *Given) -> T:
         ticket = self.breaker.allow()
         try:
-            result = step()
+            result = step(*given)
         except ServerError as error:
             unavailable = failure(error)
             if unavailable is None:
@@ -108,7 +112,7 @@ class Calls:
                 with self._lock:
                     self._patterns.pop(pattern, None)
             while names := list(self._names)[:_BATCH]:
-                self.make(lambda names=names: self._link.unlink(names))  # type: ignore[misc]
+                self.make(self._link.unlink, names)
                 with self._lock:
                     for name in names:
                         self._names.pop(name, None)
