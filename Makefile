@@ -55,9 +55,10 @@ check: $(READY)  ## lint, format, types, and branch coverage of cache/ at 100 %
 	$(RUN) -m coverage report
 
 conformance: $(READY)  ## put RedisCache under the requirement suites, without and with a near cache
-	$(RUN) -m pytest tests -q --cache-impl=tests.redis.kit:OnRedis \
-		--except-clauses=$$($(RUN) -m tests.redis.kit)
-	$(RUN) -m pytest tests -q --cache-impl=tests.redis.kit:OnRedisNear \
+	@$(MAKE) --no-print-directory -j2 --output-sync kit-OnRedis kit-OnRedisNear
+
+kit-%: $(READY)
+	$(RUN) -m pytest tests -q --cache-impl=tests.redis.kit:$* \
 		--except-clauses=$$($(RUN) -m tests.redis.kit)
 
 metatest: $(READY)  ## prove that the suites cover every clause and can fail
