@@ -23,6 +23,15 @@ _MOST_DIGITS = 400  # no float's text is longer than its 308 digits before the p
 _LARGEST = 2**63 - 1
 _SEALED = b"\x00"
 _SEAL = 32  # bytes
+# The pickle of a str of up to 255 bytes, as most values are, lies between these two: the protocol,
+# the length of what follows, and that of the text; a note of the text, and the end.
+_TEXT_HEADS = [
+    b"\x80\x05\x95" + (size + 4).to_bytes(8, "little") + b"\x8c" + bytes((size,))
+    for size in range(256)
+]
+_TEXT_TAIL = b"\x94."
+_TEXT_AT, _TEXT_END = len(_TEXT_HEADS[0]), -len(_TEXT_TAIL)
+_AROUND_TEXT = _TEXT_AT - _TEXT_END
 
 
 class Values:
@@ -53,6 +62,13 @@ class Values:
     def decode(self, raw: bytes, name: bytes) -> Any:
         """Return the value. Raises SnapshotError saying why it cannot be read; runs no code."""
         if raw[:1] == b"\x80" and self._key is None:
+            size = len(raw) - _AROUND_TEXT
+            if 0 <= size < 256 and raw.startswith(_TEXT_HEADS[size]) and raw.endswith(_TEXT_TAIL):
+                # Flat: it takes a quarter of the time of an unpickler.
+                try:
+                    return str(raw[_TEXT_AT:_TEXT_END], "utf-8", "surrogatepass")
+                except UnicodeDecodeError as error:
+                    raise SnapshotError("not a whole pickle: UnicodeDecodeError") from error
             return self._codec.loads(raw)
         if _INT.fullmatch(raw):
             return int(raw)

@@ -203,6 +203,7 @@ HOSTILE = {
     "a function of ours": b"\x80\x05ccache\nconnect\n(S'memory://'\ntR.",
     "an extension": extension_bomb(),
     "protocol 0": b"cos\nsystem\n(S'true'\ntR.",
+    "a text that is no UTF-8": pickle.dumps("ab", 5).replace(b"ab", b"\xff\xfe"),
     "half a pickle": pickle.dumps([1, 2, 3], 5)[:-4],
     "nothing": b"",
     "text": b"hello",

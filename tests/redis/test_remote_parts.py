@@ -2,15 +2,18 @@
 
 import logging
 import math
+import pickle
 import sys
 import threading
 
 import pytest
 import redis
 
+from cache.plain import Codec
 from cache.remote import lives
 from cache.remote.leases import Leases
 from cache.remote.link import link_to
+from cache.remote.values import Values
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,35 @@ def test_for_ever_is_for_ever():
 
 def test_the_shortest_life_is_a_tick():
     assert lives.ticks(1e-9, 1000) == b"1"
+
+
+@pytest.mark.parametrize("text", ["a", "ü", "\ud800", "\U0001f600", "\0"])
+def test_a_text_of_any_length_comes_back_as_the_codec_reads_it(text):
+    """Short ones are read without the codec, up to where their pickles take another form."""
+    values = Values(Codec())
+    texts = [text * size for size in range(260)]
+
+    raw = [values.encode(each, "k", b"k") for each in texts]
+
+    assert [values.decode(each, b"k") for each in raw] == texts
+    assert [Codec().loads(each) for each in raw] == texts
+
+
+@pytest.mark.parametrize(
+    ("like_a_text", "value"),
+    [
+        (pickle.dumps(["abc"], 5), ["abc"]),
+        (pickle.dumps(b"abc", 5), b"abc"),
+        (pickle.dumps("abc", 4), "abc"),
+        (pickle.dumps("abc", 5).replace(b"\x95\x07" + b"\0" * 7, b""), "abc"),
+        (pickle.dumps("abc", 5).replace(b"\x07", b"\x06").replace(b"\x94", b""), "abc"),
+        # As long as a text of four bytes, but of three and an opcode.
+        (pickle.dumps("abc", 5).replace(b"\x07", b"\x08").replace(b"\x94", b"\x94\x94"), "abc"),
+    ],
+    ids=["a list", "bytes", "protocol 4", "no frame", "no memo", "two memos"],
+)
+def test_what_only_resembles_a_text_is_the_codecs(like_a_text, value):
+    assert Values(Codec()).decode(like_a_text, b"k") == value
 
 
 def test_a_lease_that_is_not_renewed_is_logged_and_the_next_one_is_tried(caplog, wait_until):
