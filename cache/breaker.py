@@ -112,6 +112,7 @@ def retrying(
     attempts: int,
     deadline: float,
     *,
+    failed: CacheUnavailable | None = None,
     longest: float = 0.0,
     base: float = 0.02,
     cap: float = 0.5,
@@ -125,16 +126,21 @@ def retrying(
     it, `longest` being the seconds that one may take. The pauses are random, up to `base` seconds,
     then twice as much each time, up to `cap`: clients that failed together come back apart ("full
     jitter"). What the breaker refuses is not tried again, and other exceptions are not either.
+    A first attempt that the caller has made, and that `failed`, is one of them.
     """
     end = clock() + deadline
-    for attempt in range(1, attempts):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
+            if failed is not None:
+                raise failed
             return call()
         except BreakerOpen:
             raise
         except CacheUnavailable:
             pause = jitter() * min(cap, base * 2 ** (attempt - 1))
-            if clock() + pause + longest > end:
+            if attempt == attempts or clock() + pause + longest > end:
                 raise
+        failed = None
         sleep(pause)
-    return call()

@@ -159,7 +159,7 @@ class RedisCache(Generic[V]):
                 arguments.seconds(heartbeat, "heartbeat"),
             )
             self._tracking.start()
-            self.get = self._near.reader(self._get)  # type: ignore[method-assign]
+            self.get = self._near.reader(self.get)  # type: ignore[method-assign]
         _caches.add(self)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -170,9 +170,6 @@ class RedisCache(Generic[V]):
     def get(self, key: str, default: D) -> V | D: ...
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value at `key`, or `default` where there is no live entry."""
-        return self._get(key, default)
-
-    def _get(self, key: str, default: Any) -> Any:
         key = arguments.plain_key(key)
         return self._read(key, self._name(key), default)
 
@@ -207,7 +204,8 @@ class RedisCache(Generic[V]):
 
         Each key counts as a read.
         """
-        wanted = [arguments.plain_key(key) for key in keys]
+        # Flat for plain keys: of a hundred, calls would take as long as the way to the server.
+        wanted = [key if type(key) is str else arguments.plain_key(key) for key in keys]
         if not wanted:
             return {}
         if self._near is not None:
@@ -225,7 +223,9 @@ class RedisCache(Generic[V]):
             if not self._lenient:
                 raise
             return found
-        hits = sum(key in found for key in wanted)
+        hits = len(found)
+        if hits < len(wanted):  # a key may be asked for twice
+            hits = sum(key in found for key in wanted)
         self._count(hits, len(wanted) - hits)
         return found
 
@@ -706,7 +706,8 @@ class RedisCache(Generic[V]):
         if value is _MISSING:
             self._count(0, 1)
             return default
-        self._count(1, 0)
+        with self._lock:  # as `_count` does, without the call
+            self._hits += 1
         return value
 
     def _fetched(self, key: str, name: bytes) -> Any:
@@ -722,15 +723,18 @@ class RedisCache(Generic[V]):
     def _fetched_many(self, keys: list[str]) -> dict[str, V]:
         """Return what the server has at `keys`, of one moment."""
         self._calls.settle(self._remove_matching)
-        names = {self._name(key): key for key in keys}
+        names = self._names.by_name(keys)
         near = self._near
         found = {}
         if near is None:
+            decode = self._values.decode
             texts = self._calls.make(self._link.get_many, list(names))
             for (name, key), text in zip(names.items(), texts, strict=True):
-                value = _MISSING if text is None else self._decoded(text, name)
-                if value is not _MISSING:
-                    found[key] = value
+                if text is not None:
+                    try:
+                        found[key] = decode(text, name)
+                    except SnapshotError as error:
+                        self._cannot_read(error)
             return found
         with near.fetching(keys) as tokens:
             rows = {name: row for name, *row in self._calls.make(self._link.rows, list(names))}
@@ -775,15 +779,19 @@ class RedisCache(Generic[V]):
         try:
             return self._values.decode(text, name)
         except SnapshotError as error:
-            said = str(error)
-            with self._lock:
-                self._unreadable += 1
-                new = said not in self._logged and len(self._logged) < _MOST_KINDS
-                if new:
-                    self._logged.add(said)
-            if new:
-                logger.warning("a value cannot be read and is a miss: %s", said)
+            self._cannot_read(error)
             return _MISSING
+
+    def _cannot_read(self, error: SnapshotError) -> None:
+        """Count a value that cannot be read, and log it, once for each of the errors."""
+        said = str(error)
+        with self._lock:
+            self._unreadable += 1
+            new = said not in self._logged and len(self._logged) < _MOST_KINDS
+            if new:
+                self._logged.add(said)
+        if new:
+            logger.warning("a value cannot be read and is a miss: %s", said)
 
     def _ms(self, ttl: float | timedelta | None) -> bytes:
         """Return the milliseconds to live that a caller's `ttl` stands for, b"" for ever."""

@@ -7,9 +7,11 @@ server has there is not to be read any more, so it is removed before anything el
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
+from time import monotonic
 from typing import TypeVar, TypeVarTuple
 
 from ..breaker import Breaker, retrying
+from ..errors import CacheUnavailable
 from .link import Link, Refused, ServerError, failure
 
 T = TypeVar("T")
@@ -53,8 +55,20 @@ class Calls:
 
         For idempotent steps only. All failures of the server become CacheUnavailable.
         """
-        attempt = partial(self._attempt, step, *given)
-        return retrying(attempt, self._attempts, self._deadline, longest=self._link.patience)
+        # Flat, for it is on the way of every read: what repeats an attempt is not made before one
+        # has failed.
+        began = monotonic()
+        try:
+            return self._attempt(step, *given)
+        except CacheUnavailable as error:
+            failed = error
+        return retrying(
+            partial(self._attempt, step, *given),
+            self._attempts,
+            self._deadline - (monotonic() - began),
+            failed=failed,
+            longest=self._link.patience,
+        )
 
     def make_once(self, step: Callable[[*Given], T], *given: *Given) -> T:
         """Return what `step` returns of what is given; failures as in `make`.

@@ -32,6 +32,11 @@ class Names:
         """Return what `key` is called."""
         return self.prefix + key.encode("utf-8", "surrogatepass")
 
+    def by_name(self, keys: Iterable[str]) -> dict[bytes, str]:
+        """Return the keys by what they are called."""
+        prefix = self.prefix
+        return {prefix + key.encode("utf-8", "surrogatepass"): key for key in keys}
+
     def key(self, name: bytes) -> str:
         """Return the key with that name. Raises UnicodeDecodeError for a name none of ours has."""
         return name[self._size :].decode("utf-8", "surrogatepass")
