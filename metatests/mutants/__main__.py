@@ -35,7 +35,9 @@ def main() -> int:
     known = verdicts.Verdicts(FOLDER / "verdicts.json", verdicts.digests(PROJECT, chosen))
     results: report.Results = {}
     if not options.fresh:
-        former = {mutant: known.known(mutant, options.known) for mutant in found}
+        former = {
+            mutant: known.known(mutant, options.known or options.outdated) for mutant in found
+        }
         results = {mutant: outcome for mutant, outcome in former.items() if outcome}
     listed = verdicts.equivalents(verdicts.EQUIVALENT.read_text("utf-8"))
     reasons = {m: listed[name] for m in found if (name := verdicts.listed(m)) in listed}
@@ -64,7 +66,12 @@ def main() -> int:
             f"{', '.join(f'`{test}`' for test in sorted(unfit)) or 'no tests'}.",
         ]
         if options.known:
-            notes = ["All verdicts are of former runs; what survived may be noticed by now."]
+            notes = [
+                "All verdicts are of former runs, some with fewer tests: what survived those, the",
+                "equivalent ones among them, may be noticed by others.",
+            ]
+        if options.outdated:
+            notes.append("What survived other, mostly fewer, tests was not tried anew.")
         if options.unlisted:
             notes.append("Those that are listed as equivalent were not tried anew.")
         if chosen != "tests, 1e+09":
@@ -92,6 +99,9 @@ def _options() -> Any:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--write", action="store_true", help="report though it is of some modules")
     parser.add_argument("--unlisted", action="store_true", help="try none of the equivalent ones")
+    parser.add_argument(
+        "--outdated", action="store_true", help="take it that what survived other tests survives"
+    )
     parser.add_argument("--known", action="store_true", help="try none: report former verdicts")
     parser.add_argument("--fresh", action="store_true", help="use no former verdict")
     return parser.parse_args()
