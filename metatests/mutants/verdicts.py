@@ -32,10 +32,12 @@ class Verdicts:
     def known(self, mutant: Mutant, outdated: bool = False) -> Outcome | None:
         """Return how a mutant fared, if that still tells something.
 
-        `outdated` says that what survived other tests is told too.
+        What breaks at import does so whatever the tests are. `outdated` says that what survived
+        other tests is told too.
         """
         verdict, test, digest = self._known.get(mutant.key, ["", "", ""])
-        if verdict and (digest == self._digest(test) or (outdated and verdict == "survives")):
+        anyway = verdict == "breaks" or (outdated and verdict == "survives")
+        if verdict and (anyway or digest == self._digest(test)):
             return Outcome(verdict, test)
         return None
 
