@@ -11,10 +11,10 @@ DEVIATIONS = [
         "increment reads and writes in two steps",
         (
             INCREMENT,
-            "with self._lock:",
+            "self._acquire()",
             "import contextlib, time\n    while self.exists(key):"
             "\n        total = self.get(key) + step\n        time.sleep(0)"
-            "\n        self.set(key, total)\n        return total\n    with self._lock:",
+            "\n        self.set(key, total)\n        return total\n    self._acquire()",
         ),
     ),
     breaks(
@@ -42,14 +42,14 @@ DEVIATIONS = [
         "increment begins the life of a counter anew",
         (
             INCREMENT,
-            "fresh = (total, entry[1], entry[2])",
+            "fresh = (total, deadline, slot)",
             "self._store_locked(key, total, self._default_life, gone); return total",
         ),
     ),
     breaks(
         "R3.3",
         "increment removes the deadline",
-        (INCREMENT, "fresh = (total, entry[1], entry[2])", "fresh = (total, None, entry[2])"),
+        (INCREMENT, "fresh = (total, deadline, slot)", "fresh = (total, None, slot)"),
     ),
     breaks(
         "R3.4",
@@ -71,8 +71,8 @@ DEVIATIONS = [
         "what cannot be counted is removed",
         (
             INCREMENT,
-            "total = arguments.number(entry[0], key) + step",
-            "total = 0\n            try: total = arguments.number(entry[0], key) + step"
+            "number = value if type(value) is int else arguments.number(value, key)",
+            "number = 0\n            try: number = arguments.number(value, key)"
             "\n            except ValueError: self._remove_locked(key, gone); raise",
         ),
     ),
@@ -81,8 +81,8 @@ DEVIATIONS = [
         "sums are ints",
         (
             INCREMENT,
-            "arguments.number(entry[0], key) + step",
-            "int(arguments.number(entry[0], key) + step)",
+            "total = number + step",
+            "total = int(number + step)",
         ),
     ),
     breaks(
