@@ -429,7 +429,7 @@ class RedisCache(Generic[V]):
         # First the leases, lest a factory that runs now stores what it began before this.
         for kind in ("hash", "string"):
             for names in self._scan(scanned, kind):
-                unwanted = [name for name, _ in self._names.matching(names, glob)]
+                unwanted = self._names.selected(names, glob)
                 if unwanted:
                     went = self._calls.make_once(self._link.unlink, unwanted)
                     removed += went if kind == "string" else 0

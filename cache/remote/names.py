@@ -5,6 +5,7 @@ one namespace begins with the prefix of another. With `one_slot` the namespace i
 which a cluster keeps all its keys in one slot.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 
@@ -48,6 +49,15 @@ class Names:
         keep it busy for ever.
         """
         return escape(self._text_prefix + glob.prefix).encode("utf-8", "surrogatepass") + b"*"
+
+    def selected(self, names: list[bytes], glob: Glob) -> list[bytes]:
+        """Return those of `names`, found by the glob's `scan_pattern`, whose keys match."""
+        if glob.pattern == escape(glob.prefix) + "*":  # as the server has seen to
+            with contextlib.suppress(UnicodeDecodeError):
+                # All at once: no character of several bytes goes over a newline.
+                b"\n".join(names).decode("utf-8", "surrogatepass")
+                return names
+        return [name for name, _ in self.matching(names, glob)]
 
     def matching(self, names: Iterable[bytes], glob: Glob) -> list[tuple[bytes, str]]:
         """Return those of `names` whose keys match, with their keys."""
