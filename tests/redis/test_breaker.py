@@ -114,6 +114,28 @@ def test_one_probe_at_a_time_when_half_open(breaker, clock):
     assert [breaker.allow() for _ in range(3)]
 
 
+def test_a_call_that_comes_while_a_probe_closes_the_breaker_goes_through(clock):
+    """It sees the breaker half open; the probe's success comes before it has the lock."""
+    meanwhile = []
+
+    def told():
+        while meanwhile:
+            meanwhile.pop()()
+        return clock()
+
+    breaker = Breaker(threshold=1, cooldown=10, clock=told)
+    fail(breaker)
+    clock.now += 10
+    probe = breaker.allow()
+    meanwhile.append(lambda: breaker.succeeded(probe))
+
+    ticket = breaker.allow()
+
+    assert breaker.state == "closed"
+    breaker.failed(ticket)
+    assert breaker.state == "open"
+
+
 def test_of_many_threads_that_meet_a_half_open_breaker_one_probes(breaker, clock):
     fail(breaker, 3)
     clock.now += 10
