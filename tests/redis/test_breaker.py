@@ -47,28 +47,6 @@ def test_unavailable_is_an_error_of_ours_and_a_connection_error():
     assert issubclass(CacheUnavailable, ConnectionError)
 
 
-def test_a_call_that_sees_it_close_goes_through():
-    time_of = [0.0]
-    closing = []
-
-    def clock():
-        if closing:
-            closing.pop()()  # another thread's probe is answered just now
-        return time_of[0]
-
-    breaker = Breaker(threshold=1, cooldown=10, clock=clock)
-    fail(breaker)
-    time_of[0] = 11.0
-    probe = breaker.allow()
-    closing.append(lambda: breaker.succeeded(probe))
-
-    ticket = breaker.allow()
-
-    assert breaker.state == "closed"
-    breaker.failed(ticket)
-    assert breaker.state == "open"  # the call counts as one of the closed breaker's
-
-
 def test_it_opens_at_so_many_failures_in_a_row(breaker):
     fail(breaker, 2)
     assert breaker.state == "closed"
