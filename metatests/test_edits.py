@@ -392,7 +392,7 @@ def test_the_command_fails_after_an_edit_and_not_before(copied, file, old, new):
     text = original.replace(old, new, 1)
     (copied / file).write_text(text, "utf-8")
     try:
-        run = [sys.executable, "-m", "pytest", "-q", "metatests/test_suites.py", MODULES]
+        run = [sys.executable, "-m", "pytest", "-qx", "metatests/test_suites.py", MODULES]
         done = subprocess.run(run, cwd=copied, capture_output=True, timeout=100)
     finally:
         (copied / file).write_text(original, "utf-8")
