@@ -425,7 +425,7 @@ def test_what_is_written_in_one_step_is_read_in_one(cache, tiny_switch_interval,
     cache.set_many(dict.fromkeys(keys, -1))
 
     with meanwhile(lambda: cache.set_many(dict.fromkeys(keys, next(numbers)))):
-        for _ in range(500):
+        for _ in range(5000):
             seen.append(len(set(cache.get_many(keys).values())))
 
     assert set(seen) == {1}

@@ -306,12 +306,12 @@ DEVIATIONS = [
     breaks(
         "R10.4",
         "a failing increment is a use",
-        (f"{CACHE}.increment", "total =", "self._entries.move_to_end(key)\n            total ="),
+        (f"{CACHE}.increment", "number =", "self._entries.move_to_end(key)\n            number ="),
     ),
     breaks(
         "R10.4",
         "a failing increment removes the value",
-        (f"{CACHE}.increment", "total =", "self._entries.pop(key)\n            total ="),
+        (f"{CACHE}.increment", "number =", "self._entries.pop(key)\n            number ="),
     ),
     breaks(
         "R10.4",
