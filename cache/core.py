@@ -505,7 +505,7 @@ class DistributedCache(Generic[V]):
             removed = 0
             for part in _slices_of(doomed):
                 removed += self._delete_unwritten(part, written, entries, now)
-                time.sleep(_YIELD)
+                time.sleep(_YIELD)  # else this thread takes the lock again before a waiter wakes
             return removed
         finally:
             with self._lock:
@@ -550,7 +550,7 @@ class DistributedCache(Generic[V]):
             del gone
             if not more:
                 return removed
-            time.sleep(_YIELD)
+            time.sleep(_YIELD)  # else this thread takes the lock again before a waiter wakes
 
     def reset_stats(self) -> None:
         """Set hits, misses, evictions and expirations to zero."""

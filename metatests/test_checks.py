@@ -47,9 +47,9 @@ CHECKS = [
         [
             body("cache.get('k')"),
             body("..."),
-            body("assert True"),
+            body("assert True"),  # holds of every cache
             body("return\nassert cache.get('k') is None"),
-            body("pytest.skip('later')\nassert cache.get('k') is None"),
+            body("pytest.skip('later')\nassert cache.get('k') is None"),  # never gets to assert
             body("if False:\n    assert cache.get('k') is None"),
             body("for _ in []:\n    assert cache.get('k') is None"),
             body("for _ in range(0):\n    assert cache.get('k') is None"),
@@ -59,7 +59,8 @@ CHECKS = [
             body("with contextlib.suppress(Exception):\n    assert cache.get('k') is None"),
             body("with pytest.raises(KeyError):\n    raise KeyError"),
             "def check(cache):\n    print(cache)\n" + body("check(cache)"),
-            "def check(cache):\n    assert True\n" + body("check(cache)"),
+            "def check(cache):\n    assert True\n"  # a helper that cannot fail
+            + body("check(cache)"),
             "class TestIt:\n    def test_a(self):\n        pass",
         ],
     ),
@@ -173,14 +174,16 @@ CHECKS = [
             "def wait_until():\n    pause = Event()\n    pause.wait(1)",
         ],
         [
-            *(body("time.sleep(1)"), body("sleep(0.1)"), body("await_(asyncio.sleep(1))")),
+            body("time.sleep(1)"),  # by its module
+            body("sleep(0.1)"),  # imported by name
+            body("await_(asyncio.sleep(1))"),  # of another module
             body("threading.Event().wait(1)"),
             body("pause = threading.Event()\npause.wait(1)"),
             body("go, pause = Event(), Event()\ngo.set()\npause.wait(1)"),
             body("value.never.wait(1)"),
-            body("def factory():\n    time.sleep(1)\nfactory()"),
-            "PROGRAM = 'import time; time.sleep(1)'",
-            "def helper():\n    time.sleep(1)",
+            body("def factory():\n    time.sleep(1)\nfactory()"),  # in a function inside the test
+            "PROGRAM = 'import time; time.sleep(1)'",  # in a program that a test runs
+            "def helper():\n    time.sleep(1)",  # in a function beside the tests
         ],
     ),
     (
@@ -247,16 +250,17 @@ CHECKS = [
     (
         functools.partial(suites.unexcused, excuses=["there is no fork here", "no … here"]),
         [
+            # A skip whose reason the registry lists is good input: by mark,
             "@pytest.mark.skipif(not fork, reason='there is no fork here')\ndef test_a(): ...",
-            body("pytest.skip('there is no fork here')"),
-            body("pytest.skip(f'no {server} here')"),
+            body("pytest.skip('there is no fork here')"),  # by call,
+            body("pytest.skip(f'no {server} here')"),  # and with a name in it
             body("def inner():\n    return 1\ninner()"),
             "@pytest.mark.parametrize('n', [1, pytest.param(2, marks=pytest.mark.soak)])\n"
             + body("..."),
         ],
         [
-            "@pytest.mark.skip\ndef test_a(): ...",
-            "@pytest.mark.skip(reason='flaky')\ndef test_a(): ...",
+            "@pytest.mark.skip\ndef test_a(): ...",  # gives no reason
+            "@pytest.mark.skip(reason='flaky')\ndef test_a(): ...",  # gives one that is not listed
             "@pytest.mark.skipif(True, reason='slow')\ndef test_a(): ...",
             "@pytest.mark.xfail\ndef test_a(): ...",
             "@pytest.mark.xfail(reason='some day')\ndef test_a(): ...",

@@ -12,8 +12,8 @@ DEVIATIONS = [
         (
             INCREMENT,
             "self._acquire()",
-            "import contextlib, time\n    while self.exists(key):"
-            "\n        total = self.get(key) + step\n        time.sleep(0)"
+            "while self.exists(key):\n        total = self.get(key) + step"
+            "\n        time.sleep(0)"  # another thread counts between the two steps
             "\n        self.set(key, total)\n        return total\n    self._acquire()",
         ),
     ),

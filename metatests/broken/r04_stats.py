@@ -202,8 +202,9 @@ DEVIATIONS = [
         (
             f"{CACHE}.get",
             "next(self._hits)",
-            "import time; hits = self._counted_locked()[0];"
-            " time.sleep(0); self._hits = count(hits + 1)",
+            "hits = self._counted_locked()[0];"
+            " time.sleep(0);"  # another thread counts between the two steps
+            " self._hits = count(hits + 1)",
         ),
     ),
     breaks(
@@ -212,7 +213,8 @@ DEVIATIONS = [
         (
             f"{CACHE}.stats",
             "hits, misses = self._counted_locked()",
-            "import time; hits = self._counted_locked()[0]; time.sleep(0.0001);"
+            "hits = self._counted_locked()[0];"
+            " time.sleep(0.0001);"  # other threads read between the two moments
             " misses = self._counted_locked()[1]",
         ),
     ),

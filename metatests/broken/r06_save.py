@@ -192,8 +192,9 @@ DEVIATIONS = [
         (
             f"{CACHE}.set_many",
             "with self._lock:\n        for key, value in pairs:\n            self._store",
-            "for key, value in pairs:\n        time.sleep(0)\n        with self._lock:"
-            "\n            self._store",
+            "for key, value in pairs:"
+            "\n        time.sleep(0)"  # a save comes between two entries
+            "\n        with self._lock:\n            self._store",
         ),
     ),
     breaks(

@@ -59,7 +59,9 @@ DEVIATIONS = [
         (
             f"{CACHE}.get",
             "if key in entries:\n        try:",
-            "if key in entries:\n        time.sleep(0)\n        try:",
+            "if key in entries:"
+            "\n        time.sleep(0)"  # another thread removes the key between look and read
+            "\n        try:",
         ),
         (f"{CACHE}.get", "except KeyError:", "except IndexError:"),
     ),

@@ -253,4 +253,3 @@ def _try(
     status = pytest.main([*arguments, *files], plugins=[Chosen(ranks, limit, tell)])
     tell("exit", "", int(status))
     sys.stdout.flush()
-    time.sleep(GRACE)  # the worker ends this process and all that it has left
