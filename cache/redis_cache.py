@@ -723,13 +723,13 @@ class RedisCache(Generic[V]):
     def _fetched_many(self, keys: list[str]) -> dict[str, V]:
         """Return what the server has at `keys`, of one moment."""
         self._calls.settle(self._remove_matching)
-        names = self._names.by_name(keys)
+        names = self._names.name_all(keys)
         near = self._near
         found = {}
         if near is None:
             decode = self._values.decode
-            texts = self._calls.make(self._link.get_many, list(names))
-            for (name, key), text in zip(names.items(), texts, strict=True):
+            texts = self._calls.make(self._link.get_many, names)
+            for key, name, text in zip(keys, names, texts, strict=True):
                 if text is not None:
                     try:
                         found[key] = decode(text, name)
@@ -737,8 +737,10 @@ class RedisCache(Generic[V]):
                         self._cannot_read(error)
             return found
         with near.fetching(keys) as tokens:
-            rows = {name: row for name, *row in self._calls.make(self._link.rows, list(names))}
-            for name, key in names.items():
+            asked = dict(zip(keys, names, strict=True))  # a key may be asked for twice
+            answer = self._calls.make(self._link.rows, list(asked.values()))
+            rows = {name: row for name, *row in answer}
+            for key, name in asked.items():
                 value = self._kept(near, tokens, key, rows.get(name), name)
                 if value is not _MISSING:
                     found[key] = value

@@ -7,7 +7,7 @@ which a cluster keeps all its keys in one slot.
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..patterns import Glob, escape
 
@@ -33,10 +33,15 @@ class Names:
         """Return what `key` is called."""
         return self.prefix + key.encode("utf-8", "surrogatepass")
 
-    def by_name(self, keys: Iterable[str]) -> dict[bytes, str]:
-        """Return the keys by what they are called."""
-        prefix = self.prefix
-        return {prefix + key.encode("utf-8", "surrogatepass"): key for key in keys}
+    def name_all(self, keys: Sequence[str]) -> list[bytes]:
+        """Return what `keys`, of which there is one at least, are called."""
+        # Encoded together, in a third of the time, unless there are newlines or lone surrogates.
+        between = "\n" + self._text_prefix
+        try:
+            names = (self._text_prefix + between.join(keys)).encode().split(b"\n")
+        except UnicodeEncodeError:
+            names = []
+        return names if len(names) == len(keys) else [self.name(key) for key in keys]
 
     def key(self, name: bytes) -> str:
         """Return the key with that name. Raises UnicodeDecodeError for a name none of ours has."""

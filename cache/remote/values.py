@@ -61,15 +61,16 @@ class Values:
 
     def decode(self, raw: bytes, name: bytes) -> Any:
         """Return the value. Raises SnapshotError saying why it cannot be read; runs no code."""
-        if raw[:1] == b"\x80" and self._key is None:
+        if self._key is None:
             size = len(raw) - _AROUND_TEXT
             if 0 <= size < 256 and raw.startswith(_TEXT_HEADS[size]) and raw.endswith(_TEXT_TAIL):
-                # Flat: it takes a quarter of the time of an unpickler.
+                # Flat: it takes a tenth of the time of an unpickler, which takes lone surrogates.
                 try:
-                    return str(raw[_TEXT_AT:_TEXT_END], "utf-8", "surrogatepass")
-                except UnicodeDecodeError as error:
-                    raise SnapshotError("not a whole pickle: UnicodeDecodeError") from error
-            return self._codec.loads(raw)
+                    return raw[_TEXT_AT:_TEXT_END].decode()
+                except UnicodeDecodeError:
+                    pass
+            if raw[:1] == b"\x80":
+                return self._codec.loads(raw)
         if _INT.fullmatch(raw):
             return int(raw)
         if len(raw) <= _MOST_DIGITS and _FLOAT.fullmatch(raw):

@@ -13,6 +13,7 @@ from cache.plain import Codec
 from cache.remote import lives
 from cache.remote.leases import Leases
 from cache.remote.link import link_to
+from cache.remote.names import Names
 from cache.remote.values import Values
 
 
@@ -39,6 +40,15 @@ def test_for_ever_is_for_ever():
 
 def test_the_shortest_life_is_a_tick():
     assert lives.ticks(1e-9, 1000) == b"1"
+
+
+@pytest.mark.parametrize("keys", [["a", "ü"], ["a\n", "\n", "b"], ["\ud800", "a"], [""], ["\n"]])
+@pytest.mark.parametrize("namespace", ["shop", "a\nb", "\ud800"])
+def test_keys_that_are_named_together_are_called_what_each_is(keys, namespace):
+    """Those without newlines and lone surrogates are encoded in one piece."""
+    names = Names(namespace)
+
+    assert names.name_all(keys) == [names.name(key) for key in keys]
 
 
 @pytest.mark.parametrize("text", ["a", "ü", "\ud800", "\U0001f600", "\0"])
