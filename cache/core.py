@@ -15,14 +15,12 @@ from datetime import timedelta
 from itertools import count, islice, repeat, starmap
 from math import inf
 from time import monotonic
-from types import TracebackType
-from typing import Any, Generic, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from . import arguments, room, snapshot, sweeper
 from .expiry import FULL, Entry, ExpiryIndex
 from .flights import Flights
-from .memoize import Memoized
-from .memoize import memoize as memoize_in
+from .mixin import CacheMixin
 from .patterns import compile_glob
 from .plain import Codec
 from .stats import CacheStats
@@ -30,8 +28,6 @@ from .stats import CacheStats
 V = TypeVar("V")
 D = TypeVar("D")
 T = TypeVar("T")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _Journal = set[str]  # keys; named here, as `set` is a method in the class
 
@@ -48,7 +44,7 @@ _YIELD = 0.0001  # seconds; long enough for a thread that waits for the lock to 
 _LOCK_FREE = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class DistributedCache(Generic[V]):
+class DistributedCache(CacheMixin[V]):
     """A cache of up to `max_size` entries that the threads of one process share.
 
     Full, it evicts the least recently used entry. `default_ttl` is the life of entries that are
@@ -216,6 +212,14 @@ class DistributedCache(Generic[V]):
                 hits, misses, self._evictions, self._expirations, size, self._max_size
             )
 
+    def __len__(self) -> int:
+        """Return how many entries are stored, expired ones that nothing has removed included."""
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        """Name the class and how full the cache is; no key, no value."""
+        return f"<{type(self).__name__} with {len(self)} of {self._max_size} entries>"
+
     # -- writing ---------------------------------------------------------------------------------
 
     def set(self, key: str, value: V, ttl: float | timedelta | None = None) -> None:
@@ -365,10 +369,6 @@ class DistributedCache(Generic[V]):
         finally:
             self._release()
 
-    def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
-        """Take `amount` from the number at `key`: `increment(key, -amount)`."""
-        return self.increment(key, -arguments.amount(amount), create=create)
-
     def touch(self, key: str, ttl: float | timedelta | None = None) -> bool:
         """Give the live entry at `key` a new deadline, and tell whether there was one.
 
@@ -424,18 +424,9 @@ class DistributedCache(Generic[V]):
             self._flights.land(flight, value)
         return value
 
-    def memoize(
-        self,
-        ttl: float | timedelta | None = None,
-        key: Callable[..., str] | None = None,
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
-        """Return a decorator that caches what a function returns, by its arguments.
-
-        `ttl` as in `set`; `key` makes the key from the call's arguments where the default cannot.
-        The decorated function has `.key_for(...)`, `.invalidate(...)` and `.invalidate_all()`.
-        """
-        life = None if ttl is None else arguments.seconds(ttl)
-        return memoize_in(self, life, key)
+    def _life(self, ttl: float | timedelta | None) -> float:
+        """Return the seconds to live that a caller's `ttl` stands for."""
+        return self._default_life if ttl is None else arguments.seconds(ttl)
 
     # -- removing --------------------------------------------------------------------------------
 
@@ -809,67 +800,6 @@ class DistributedCache(Generic[V]):
         """
         hits, misses = repr((self._hits, self._misses))[1:-1].split(", ")
         return int(hits[len("count(") : -1]), int(misses[len("count(") : -1])
-
-    # -- the mapping's face ----------------------------------------------------------------------
-
-    def _life(self, ttl: float | timedelta | None) -> float:
-        """Return the seconds to live that a caller's `ttl` stands for."""
-        return self._default_life if ttl is None else arguments.seconds(ttl)
-
-    def __len__(self) -> int:
-        """Return how many entries are stored, expired ones that nothing has removed included."""
-        return len(self._entries)
-
-    def __bool__(self) -> bool:
-        """Return True: an empty cache is a cache."""
-        return True
-
-    def __contains__(self, key: str) -> bool:
-        """Tell whether there is a live entry at `key`, as `exists` does."""
-        return self.exists(key)
-
-    def __getitem__(self, key: str) -> V:
-        """Return the value at `key` as `get` does; KeyError where there is no live entry."""
-        value: V = self.get(key, _MISSING)
-        if value is _MISSING:
-            raise KeyError(key)
-        return value
-
-    def __setitem__(self, key: str, value: V) -> None:
-        """Store `value` at `key` with the cache's `default_ttl`."""
-        self.set(key, value)
-
-    def __delitem__(self, key: str) -> None:
-        """Remove the entry at `key`; KeyError where there is no live one."""
-        if not self.delete(key):
-            raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that are live now; changes meanwhile do not disturb it."""
-        return iter(self.keys())
-
-    def __enter__(self) -> Self:
-        """Return the cache; leaving the `with` block closes it."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the cache."""
-        self.close()
-
-    def __repr__(self) -> str:
-        """Name the class and how full the cache is; no key, no value."""
-        return f"<{type(self).__name__} with {len(self)} of {self._max_size} entries>"
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        """Refuse: a cache is neither pickled nor copied."""
-        raise TypeError(
-            f"a {type(self).__name__} cannot be pickled or copied; use save(path) and load(path)"
-        )
 
     # -- fork ------------------------------------------------------------------------------------
 

@@ -12,15 +12,9 @@ from datetime import timedelta
 from functools import partial
 from itertools import islice
 from math import inf
-from types import TracebackType
 from typing import (
     Any,
-    Generic,
     Literal,
-    NoReturn,
-    ParamSpec,
-    Self,
-    SupportsIndex,
     TypeVar,
     overload,
 )
@@ -29,8 +23,7 @@ from . import arguments, snapshot
 from .breaker import Breaker
 from .errors import CacheUnavailable, SnapshotError
 from .flights import Flights
-from .memoize import Memoized
-from .memoize import memoize as memoize_in
+from .mixin import CacheMixin
 from .near import Bell as NearBell
 from .near import Near, Token
 from .patterns import compile_glob
@@ -51,8 +44,6 @@ from .tracking import Tracking
 V = TypeVar("V")
 D = TypeVar("D")
 T = TypeVar("T")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 logger = logging.getLogger("cache")
 
@@ -64,7 +55,7 @@ _BATCH = 500  # entries that one command of `save` or `load` carries
 _MOST_KINDS = 100  # of unreadable values that are logged
 
 
-class RedisCache(Generic[V]):
+class RedisCache(CacheMixin[V]):
     """A cache whose entries are on a Redis (6.2 or newer) or Valkey server.
 
     `client` is a client of redis-py; the cache opens connections through it as threads need them.
@@ -260,6 +251,14 @@ class RedisCache(Generic[V]):
     def _near_hits(self) -> int:
         return 0 if self._near is None else self._near.stats().hits
 
+    def __len__(self) -> int:
+        """Return how many entries the namespace has; walks as `keys` does."""
+        return len(self.keys())
+
+    def __repr__(self) -> str:
+        """Name the class and the namespace; no key, no value, and nothing is asked."""
+        return f"<{type(self).__name__} of the namespace {self._names.namespace!r}>"
+
     # -- writing ---------------------------------------------------------------------------------
 
     def set(self, key: str, value: V, ttl: float | timedelta | None = None) -> None:
@@ -340,29 +339,12 @@ class RedisCache(Generic[V]):
             if self._write((key,), exchange, True, idempotent=False):
                 return total
 
-    def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
-        """Subtract `amount` from the number at `key`, as `increment` adds it."""
-        return self.increment(key, -arguments.amount(amount), create=create)
-
     def touch(self, key: str, ttl: float | timedelta | None = None) -> bool:
         """Give the live entry at `key` a new deadline, and tell whether there was one."""
         key = arguments.plain_key(key)
         name, ms = self._name(key), self._ms(ttl)
         step = partial(self._link.run, scripts.TOUCH, (name,), ms)
         return bool(self._write((key,), step, False))
-
-    def memoize(
-        self,
-        ttl: float | timedelta | None = None,
-        key: Callable[..., str] | None = None,
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
-        """Return a decorator that caches what a function returns, by its arguments.
-
-        `ttl` as in `set`; `key` makes the key from the call's arguments where the default cannot.
-        The decorated function has `.key_for(...)`, `.invalidate(...)` and `.invalidate_all()`.
-        """
-        life = None if ttl is None else arguments.seconds(ttl)
-        return memoize_in(self, life, key)
 
     # -- removing --------------------------------------------------------------------------------
 
@@ -813,63 +795,6 @@ class RedisCache(Generic[V]):
                 self._near.reset_stats()
             self._hits, self._misses = hits, misses
             self._evictions, self._expirations = evictions, expirations
-
-    # -- the mapping's face ----------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        """Return how many entries the namespace has; walks as `keys` does."""
-        return len(self.keys())
-
-    def __bool__(self) -> bool:
-        """Return True: an empty cache is a cache."""
-        return True
-
-    def __contains__(self, key: str) -> bool:
-        """Tell whether there is a live entry at `key`, as `exists` does."""
-        return self.exists(key)
-
-    def __getitem__(self, key: str) -> V:
-        """Return the value at `key` as `get` does; KeyError where there is no live entry."""
-        value: V = self.get(key, _MISSING)
-        if value is _MISSING:
-            raise KeyError(key)
-        return value
-
-    def __setitem__(self, key: str, value: V) -> None:
-        """Store `value` at `key` with the cache's `default_ttl`."""
-        self.set(key, value)
-
-    def __delitem__(self, key: str) -> None:
-        """Remove the entry at `key`; KeyError where there is no live one."""
-        if not self.delete(key):
-            raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that are live now; changes meanwhile do not disturb it."""
-        return iter(self.keys())
-
-    def __enter__(self) -> Self:
-        """Return the cache; leaving the `with` block closes it."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the cache."""
-        self.close()
-
-    def __repr__(self) -> str:
-        """Name the class and the namespace; no key, no value, and nothing is asked."""
-        return f"<{type(self).__name__} of the namespace {self._names.namespace!r}>"
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        """Refuse: a cache is neither pickled nor copied."""
-        raise TypeError(
-            f"a {type(self).__name__} cannot be pickled or copied; use save(path) and load(path)"
-        )
 
     # -- fork ------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from .deviation import breaks
 
 CACHE = "core.DistributedCache"
+MIXIN = "mixin.CacheMixin"
 INCREMENT = f"{CACHE}.increment"
 
 DEVIATIONS = [
@@ -98,13 +99,13 @@ DEVIATIONS = [
     breaks(
         "R3.6",
         "decrement adds",
-        (f"{CACHE}.decrement", "-arguments.amount(amount)", "arguments.amount(amount)"),
+        (f"{MIXIN}.decrement", "-arguments.amount(amount)", "arguments.amount(amount)"),
     ),
     breaks(
         "R3.6",
         "decrement stops at zero",
         (
-            f"{CACHE}.decrement",
+            f"{MIXIN}.decrement",
             "return self.increment(key, -arguments.amount(amount), create=create)",
             "return max(self.increment(key, -arguments.amount(amount), create=create), 0)",
         ),

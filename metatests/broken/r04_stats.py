@@ -3,6 +3,7 @@
 from .deviation import breaks
 
 CACHE = "core.DistributedCache"
+MIXIN = "mixin.CacheMixin"
 
 DEVIATIONS = [
     breaks(
@@ -46,7 +47,7 @@ DEVIATIONS = [
         "R4.1",
         "exists counts a read",
         (
-            f"{CACHE}.__contains__",
+            f"{MIXIN}.__contains__",
             "return self.exists(key)",
             "return self.exists(key) and self.get(key, self) is not None",
         ),
@@ -95,7 +96,7 @@ DEVIATIONS = [
         "R4.1",
         "a failing cache[key] counts no miss",
         (
-            f"{CACHE}.__getitem__",
+            f"{MIXIN}.__getitem__",
             "raise KeyError(key)",
             "self._misses = count(self._counted_locked()[1] - 1); raise KeyError(key)",
         ),

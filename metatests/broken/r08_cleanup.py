@@ -3,6 +3,7 @@
 from .deviation import breaks
 
 CACHE = "core.DistributedCache"
+MIXIN = "mixin.CacheMixin"
 CLEANUP = f"{CACHE}.cleanup"
 SWEEP = "expiry.ExpiryIndex.sweep"
 START, RUN = "sweeper.start", "sweeper._run"
@@ -185,7 +186,7 @@ DEVIATIONS = [
             "checked = self._checked\n    if self._closed: return",
         ),
     ),
-    breaks("R8.4", "the with block does not close", (f"{CACHE}.__exit__", "self.close()", "pass")),
+    breaks("R8.4", "the with block does not close", (f"{MIXIN}.__exit__", "self.close()", "pass")),
     breaks("R8.4", "the interpreter waits for the thread", (START, "daemon=True", "daemon=False")),
     breaks(
         "R8.4",

@@ -3,6 +3,7 @@
 from .deviation import breaks
 
 CACHE = "core.DistributedCache"
+MIXIN = "mixin.CacheMixin"
 KEY = "arguments.plain_key"
 READ = f"{CACHE}._read_locked"
 
@@ -154,7 +155,7 @@ DEVIATIONS = [
     breaks(
         "R10.1",
         "values are asked whether they are the missing one",
-        (f"{CACHE}.__getitem__", "if value is _MISSING:", "if value == _MISSING:"),
+        (f"{MIXIN}.__getitem__", "if value is _MISSING:", "if value == _MISSING:"),
     ),
     breaks(
         "R10.1",
@@ -178,7 +179,7 @@ DEVIATIONS = [
     breaks(
         "R10.1",
         "iteration follows what changes",
-        (f"{CACHE}.__iter__", "iter(self.keys())", "iter(self._entries)"),
+        (f"{MIXIN}.__iter__", "iter(self.keys())", "iter(self._entries)"),
     ),
     breaks(
         "R10.2",
@@ -192,22 +193,22 @@ DEVIATIONS = [
     breaks(
         "R10.2",
         "a missing item is None",
-        (f"{CACHE}.__getitem__", "raise KeyError(key)", "return None"),
+        (f"{MIXIN}.__getitem__", "raise KeyError(key)", "return None"),
     ),
     breaks(
         "R10.2",
         "the error for a missing item does not name it",
-        (f"{CACHE}.__getitem__", "raise KeyError(key)", "raise KeyError('no such key')"),
+        (f"{MIXIN}.__getitem__", "raise KeyError(key)", "raise KeyError('no such key')"),
     ),
     breaks(
         "R10.2",
         "a missing item is an IndexError",
-        (f"{CACHE}.__getitem__", "raise KeyError(key)", "raise IndexError(key)"),
+        (f"{MIXIN}.__getitem__", "raise KeyError(key)", "raise IndexError(key)"),
     ),
     breaks(
         "R10.2",
         "to delete a missing item is no error",
-        (f"{CACHE}.__delitem__", "raise KeyError(key)", "pass"),
+        (f"{MIXIN}.__delitem__", "raise KeyError(key)", "pass"),
     ),
     breaks(
         "R10.2",
@@ -221,7 +222,7 @@ DEVIATIONS = [
     breaks(
         "R10.2",
         "deleting an item leaves it",
-        (f"{CACHE}.__delitem__", "self.delete(key)", "self.exists(key)"),
+        (f"{MIXIN}.__delitem__", "self.delete(key)", "self.exists(key)"),
     ),
     breaks(
         "R10.3",
@@ -274,7 +275,7 @@ DEVIATIONS = [
     breaks(
         "R10.3",
         "to decrement what is missing is an error",
-        (f"{CACHE}.decrement", "create=create", "create=False"),
+        (f"{MIXIN}.decrement", "create=create", "create=False"),
     ),
     breaks(
         "R10.4",
@@ -359,7 +360,7 @@ DEVIATIONS = [
         "R10.4",
         "cache[key] of a missing key is no read",
         (
-            f"{CACHE}.__getitem__",
+            f"{MIXIN}.__getitem__",
             "value: V = self.get(key, _MISSING)",
             "value: V = self.get(key, _MISSING) if self.exists(key) else _MISSING",
         ),
@@ -367,7 +368,7 @@ DEVIATIONS = [
     breaks(
         "R10.4",
         "to delete a missing item is a read",
-        (f"{CACHE}.__delitem__", "self.delete(key)", "self.pop(key)"),
+        (f"{MIXIN}.__delitem__", "self.delete(key)", "self.pop(key)"),
     ),
     breaks(
         "R10.4",
@@ -417,13 +418,13 @@ DEVIATIONS = [
     breaks(
         "R10.5",
         "an empty cache is false",
-        (f"{CACHE}.__bool__", "return True", "return len(self) > 0"),
+        (f"{MIXIN}.__bool__", "return True", "return len(self) > 0"),
     ),
     breaks(
         "R10.5",
         "caches of the same content are equal",
         (
-            f"{CACHE}.__bool__",
+            f"{MIXIN}.__bool__",
             "return True",
             "return True\ndef __eq__(self, other): return self._entries == other._entries"
             "\n__hash__ = object.__hash__",
@@ -432,18 +433,18 @@ DEVIATIONS = [
     breaks(
         "R10.5",
         "a cache has no hash",
-        (f"{CACHE}.__bool__", "return True", "return True\n__hash__ = None"),
+        (f"{MIXIN}.__bool__", "return True", "return True\n__hash__ = None"),
     ),
     breaks(
         "R10.6",
         "the error does not say what to do instead",
-        (f"{CACHE}.__reduce_ex__", "; use save(path) and load(path)", ""),
+        (f"{MIXIN}.__reduce_ex__", "; use save(path) and load(path)", ""),
     ),
     breaks(
         "R10.6",
         "a cache that is pickled is an empty one",
         (
-            f"{CACHE}.__reduce_ex__",
+            f"{MIXIN}.__reduce_ex__",
             "raise TypeError",
             "return DistributedCache, ()\n    raise TypeError",
         ),
@@ -451,11 +452,11 @@ DEVIATIONS = [
     breaks(
         "R10.6",
         "a copy is the cache itself",
-        (f"{CACHE}.__reduce_ex__", "raise TypeError", "return 'cache'\n    raise TypeError"),
+        (f"{MIXIN}.__reduce_ex__", "raise TypeError", "return 'cache'\n    raise TypeError"),
     ),
     breaks(
         "R10.6",
         "pickling a cache is a RuntimeError",
-        (f"{CACHE}.__reduce_ex__", "raise TypeError", "raise RuntimeError"),
+        (f"{MIXIN}.__reduce_ex__", "raise TypeError", "raise RuntimeError"),
     ),
 ]

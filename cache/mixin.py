@@ -1,0 +1,85 @@
+"""What every engine offers in terms of its other verbs, the face of a mapping above all."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar
+
+from . import arguments
+from .memoize import Memoized
+from .memoize import memoize as memoize_in
+from .protocol import Cache
+
+V = TypeVar("V")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MISSING: Any = object()
+
+
+class CacheMixin(Cache[V]):
+    """The verbs that follow from others. An engine inherits it, and defines what `Cache` names."""
+
+    def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+        """Take `amount` from the number at `key`: `increment(key, -amount)`."""
+        return self.increment(key, -arguments.amount(amount), create=create)
+
+    def memoize(
+        self,
+        ttl: float | timedelta | None = None,
+        key: Callable[..., str] | None = None,
+    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        """Return a decorator that caches what a function returns, by its arguments.
+
+        `ttl` as in `set`; `key` makes the key from the call's arguments where the default cannot.
+        The decorated function has `.key_for(...)`, `.invalidate(...)` and `.invalidate_all()`.
+        """
+        life = None if ttl is None else arguments.seconds(ttl)
+        return memoize_in(self, life, key)
+
+    def __bool__(self) -> bool:
+        """Return True: an empty cache is a cache."""
+        return True
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether there is a live entry at `key`, as `exists` does."""
+        return self.exists(key)
+
+    def __getitem__(self, key: str) -> V:
+        """Return the value at `key` as `get` does; KeyError where there is no live entry."""
+        value: V = self.get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: str, value: V) -> None:
+        """Store `value` at `key` with the cache's `default_ttl`."""
+        self.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        """Remove the entry at `key`; KeyError where there is no live one."""
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys that are live now; changes meanwhile do not disturb it."""
+        return iter(self.keys())
+
+    def __enter__(self) -> Self:
+        """Return the cache; leaving the `with` block closes it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the cache."""
+        self.close()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse: a cache is neither pickled nor copied."""
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied; use save(path) and load(path)"
+        )
