@@ -12,7 +12,7 @@ import pickle
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib import metadata
 from typing import Any
@@ -223,16 +223,10 @@ BASELINE = Contestant(
     counts=lambda cache: {"misses": cache.misses, "evictions": cache.evictions},
 )
 
-OURS = Contestant(
-    "DistributedCache",
-    _ours,
-    get="value = cache.get(key)",
-    set="cache.set(key, item)",
-    set_ttl="cache.set(key, item, ttl)",
-    increment="cache.increment(key)",
-    exact=True,
-    big=_OURS_BIG,
-    stampede="value = cache.get_or_set(key, factory)",
+OURS = replace(
+    BASELINE,
+    name="DistributedCache",
+    make=_ours,
     counts=lambda cache: {"misses": cache.stats().misses, "evictions": cache.stats().evictions},
 )
 

@@ -1,7 +1,9 @@
 """Loops with a contestant's statement pasted into them, so that no adapter is measured."""
 
 import textwrap
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -71,3 +73,21 @@ def fill_in_turns(fillers: list[Callable[[range], None]], size: int) -> None:
     for start in range(0, size, BLOCK):
         for fill in fillers:
             fill(range(start, min(start + BLOCK, size)))
+
+
+def together(calls: Sequence[Callable[[], object]]) -> float:
+    """Return the seconds that `calls` take, each in a thread of its own, all begun at once."""
+    start = threading.Barrier(len(calls) + 1)
+
+    def run(call: Callable[[], object]) -> None:
+        start.wait(60)
+        call()
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    start.wait(60)
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - began

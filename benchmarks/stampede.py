@@ -1,12 +1,12 @@
 """Sixty-four threads want one value that nobody has made yet."""
 
 import statistics
-import threading
 import time
+from functools import partial
 from typing import Any
 
 from .contestants import BY_NAME
-from .loops import compiled
+from .loops import compiled, together
 
 THREADS = 64
 WORK = 0.05  # seconds that making the value takes
@@ -29,23 +29,6 @@ def rush(name: str) -> dict[str, Any]:
         if contestant.memoize is not None:
             names["memoized"] = contestant.memoize(names, factory)
         call = compiled({**names, "factory": factory}, "key", "", contestant.stampede or "")
-        seconds.append(_rush(call, f"stampede:{number}"))
+        seconds.append(together([partial(call, f"stampede:{number}")] * THREADS))
         calls.append(len(made))
     return {"name": name, "calls": statistics.median(calls), "seconds": statistics.median(seconds)}
-
-
-def _rush(call: Any, key: str) -> float:
-    start = threading.Barrier(THREADS + 1)
-
-    def run() -> None:
-        start.wait(60)
-        call(key)
-
-    threads = [threading.Thread(target=run) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    start.wait(60)
-    began = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - began

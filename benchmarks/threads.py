@@ -9,13 +9,12 @@ import gc
 import itertools
 import random
 import statistics
-import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .contestants import BASELINE, BY_NAME, Contestant, Names
-from .loops import compiled, fill_in_turns, filler
+from .loops import compiled, fill_in_turns, filler, together
 
 THREADS = 4
 WRITES = 0.1
@@ -87,20 +86,5 @@ def _scripts(universe: int) -> list[tuple[list[str], list[bool]]]:
 
 def _turn(loop: Callable, scripts: list[tuple[list[str], list[bool]]], share: int) -> float:
     """Run `share` operations in each thread, and return how many a second all did."""
-    start = threading.Barrier(THREADS + 1)
-
-    def run(keys: list[str], writes: list[bool]) -> None:
-        start.wait(60)
-        loop(keys, writes)
-
-    threads = [
-        threading.Thread(target=run, args=(keys[:share], writes[:share]))
-        for keys, writes in scripts
-    ]
-    for thread in threads:
-        thread.start()
-    start.wait(60)
-    began = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    return share * THREADS / (time.perf_counter() - began)
+    calls = [partial(loop, keys[:share], writes[:share]) for keys, writes in scripts]
+    return share * THREADS / together(calls)

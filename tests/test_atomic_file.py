@@ -181,6 +181,56 @@ def busy_once(monkeypatch):
         return real(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
+    return calls
+
+
+def test_a_link_that_leads_nowhere_is_an_os_error(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+
+    with pytest.raises(OSError, match="symbolic link"):
+        atomic_file.write(tmp_path / "a", fill)
+
+
+def test_a_file_taken_for_litter_is_begun_again(tmp_path, monkeypatch):
+    calls = busy_once(monkeypatch)
+
+    atomic_file.write(tmp_path / "s", fill)
+
+    assert (tmp_path / "s").read_bytes() == b"whole"
+    assert len(calls) == 2
+
+
+def test_a_removed_file_is_begun_again(tmp_path, monkeypatch):
+    real, calls = fcntl.flock, []
+
+    def removed_first(descriptor, how):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            os.unlink(next(tmp_path.iterdir()))
+        return real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    atomic_file.write(tmp_path / "s", fill)
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_file_system_without_locks_is_an_os_error_without_litter(tmp_path, monkeypatch):
+    no_locks(monkeypatch)
+
+    with pytest.raises(OSError, match="No locks"):
+        atomic_file.write(tmp_path / "s", fill)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_is_written_beside_under_a_short_one(tmp_path):
+    path = tmp_path / ("ü" * 120)
+
+    atomic_file.write(path, fill)
+
+    assert path.read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("prepare", [lambda monkeypatch: None, no_locks, busy_once])

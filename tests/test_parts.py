@@ -1,8 +1,6 @@
 """The parts below the cache, each without one, and what no clause says of the cache itself."""
 
 import decimal
-import errno
-import fcntl
 import fractions
 import gc
 import hashlib
@@ -23,7 +21,7 @@ from random import Random
 import pytest
 
 import cache as cache_package
-from cache import SnapshotError, atomic_file, core, expiry, patterns, plain, room, snapshot, sweeper
+from cache import SnapshotError, core, expiry, patterns, plain, room, snapshot, sweeper
 from cache.expiry import FULL, ExpiryIndex
 from cache.flights import Flights
 
@@ -338,64 +336,6 @@ def test_a_right_digest_makes_no_snapshot_of_it(tmp_path, body, message):
 
 def test_a_file_that_shrinks_while_it_is_read_has_another_digest():
     assert snapshot._digest_of(io.BytesIO(b"ab"), 5) == snapshot._digest_of(io.BytesIO(b"ab"), 2)
-
-
-def test_a_link_that_leads_nowhere_is_an_os_error(tmp_path):
-    (tmp_path / "a").symlink_to(tmp_path / "b")
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-
-    with pytest.raises(OSError, match="symbolic link"):
-        atomic_file.write(tmp_path / "a", lambda file: None)
-
-
-def test_a_file_taken_for_litter_is_begun_again(tmp_path, monkeypatch):
-    real, calls = fcntl.flock, []
-
-    def busy_once(descriptor, how):
-        calls.append(descriptor)
-        if len(calls) == 1:
-            raise BlockingIOError
-        return real(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", busy_once)
-    atomic_file.write(tmp_path / "s", lambda file: file.write(b"whole") and None)
-
-    assert (tmp_path / "s").read_bytes() == b"whole"
-    assert len(calls) == 2
-
-
-def test_a_removed_file_is_begun_again(tmp_path, monkeypatch):
-    real, calls = fcntl.flock, []
-
-    def removed_first(descriptor, how):
-        calls.append(descriptor)
-        if len(calls) == 1:
-            os.unlink(next(tmp_path.iterdir()))
-        return real(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", removed_first)
-    atomic_file.write(tmp_path / "s", lambda file: file.write(b"whole") and None)
-
-    assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
-
-
-def test_a_file_system_without_locks_is_an_os_error_without_litter(tmp_path, monkeypatch):
-    def refuse(descriptor, how):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="No locks"):
-        atomic_file.write(tmp_path / "s", lambda file: None)
-
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_long_name_is_written_beside_under_a_short_one(tmp_path):
-    path = tmp_path / ("ü" * 120)
-
-    atomic_file.write(path, lambda file: file.write(b"whole") and None)
-
-    assert path.read_bytes() == b"whole"
 
 
 def test_without_threads_the_cache_does_without(CacheImpl, monkeypatch, caplog):

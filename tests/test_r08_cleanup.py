@@ -182,6 +182,18 @@ def test_cleanup_takes_from_close_deadlines_only_those_that_passed(cache, clock)
     assert (first, second, len(cache), len(cache.keys())) == (50, 20, 30, 30)
 
 
+def growth(work, few, many):
+    """Return by how many bytes the memory in use grew from `work(few)` to `work(many)`."""
+    tracemalloc.start()
+    try:
+        work(few)
+        early = tracemalloc.get_traced_memory()[0]
+        work(many)
+        return tracemalloc.get_traced_memory()[0] - early
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.clause("R8.3")
 @pytest.mark.parametrize("ttl", [60, 86_400])
 def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, clock, ttl):
@@ -194,16 +206,8 @@ def test_the_index_stays_in_proportion_however_often_keys_are_set(make_cache, cl
                 cache.set(f"k{number}", at, ttl=ttl + at % 7)
 
     churn(300)
-    tracemalloc.start()
-    try:
-        churn(100)
-        early = tracemalloc.get_traced_memory()[0]
-        churn(2000)
-        late = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
 
-    assert late - early < 60_000
+    assert growth(churn, 100, 2000) < 60_000
 
 
 GOING = {
@@ -233,16 +237,8 @@ def test_nothing_is_kept_of_entries_that_went_before_their_deadline(make_cache, 
             GOING[going](cache, key)
 
     come_and_go(100)
-    tracemalloc.start()
-    try:
-        come_and_go(100)
-        early = tracemalloc.get_traced_memory()[0]
-        come_and_go(2000)
-        late = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
 
-    assert late - early < 40_000
+    assert growth(come_and_go, 100, 2000) < 40_000
 
 
 @pytest.mark.clause("R8.3")

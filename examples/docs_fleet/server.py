@@ -2,17 +2,14 @@
 
 import argparse
 import collections
-import os
 import pathlib
-import sys
 import threading
-import warnings
 from typing import Any
 from urllib.parse import unquote
 
 from cache import connect
 
-from ..docs_service.server import PAGE_LIFE, Handler, Server, end_with_the_client, render
+from ..docs_service.server import PAGE_LIFE, Handler, render, serve
 
 
 class FleetHandler(Handler):
@@ -62,13 +59,7 @@ def main() -> None:
         options.url, namespace="docs", near=1000, staleness=options.bound, on_error="miss"
     )
     FleetHandler.editions = options.editions
-    server = Server(("127.0.0.1", 0), FleetHandler)
-    threading.Thread(target=end_with_the_client, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    # Modules may print or warn when they are imported; the terminal is the client's.
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
-    warnings.simplefilter("ignore")
-    server.serve_forever()
+    serve(FleetHandler)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,17 @@ def end_with_the_client() -> None:
     os._exit(0)
 
 
+def serve(handler: type[Handler]) -> None:
+    """Serve until the client goes; print the port first."""
+    server = Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=end_with_the_client, daemon=True).start()
+    print(server.server_address[1], flush=True)
+    # Modules may print or warn when they are imported; the terminal is the client's.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    warnings.simplefilter("ignore")
+    server.serve_forever()
+
+
 def main() -> None:
     """Serve until killed; print the port first."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -111,14 +122,8 @@ def main() -> None:
     if options.snapshot.exists():
         cache.load(options.snapshot)
     Handler.cache = cache
-    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=keep_saving, args=(cache, options.snapshot), daemon=True).start()
-    threading.Thread(target=end_with_the_client, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    # Modules may print or warn when they are imported; the terminal is the client's.
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the process ends
-    warnings.simplefilter("ignore")
-    server.serve_forever()
+    serve(Handler)
 
 
 if __name__ == "__main__":
