@@ -8,6 +8,7 @@ whom differs.
 from typing import Any
 
 _MOST_LINE = 65_536  # bytes; what is longer is no line of a server's
+_MOST_DIGITS = 18  # of a length
 
 
 class ReplyError(Exception):
@@ -49,14 +50,14 @@ class Reader:
             item: Any = value
             following = end + 2
             if kind in b"$=!" and value != b"-1":
-                end = following + int(value)
+                end = following + _length(value)
                 if len(buffer) < end + 2:
                     break
                 item = buffer[following:end]
                 following = end + 2
             elif kind in b"*~%>" and value != b"-1":
                 items: list[Any] = Push() if kind == b">" else []
-                missing = int(value) * (2 if kind == b"%" else 1)
+                missing = _length(value) * (2 if kind == b"%" else 1)
                 if missing:
                     self._open.append(_Open(items, missing))
                     at = following
@@ -85,3 +86,9 @@ class Reader:
                 return
             item = self._open.pop().items
         messages.append(item)
+
+
+def _length(text: bytes) -> int:
+    if not text.isdigit() or len(text) > _MOST_DIGITS:
+        raise ReplyError(f"not RESP3: a length of {text[:_MOST_DIGITS]!r}")
+    return int(text)

@@ -98,7 +98,7 @@ DEVIATIONS = [
         (
             f"{MIXIN}.__getitem__",
             "raise KeyError(key)",
-            "self._misses = count(self._counted_locked()[1] - 1); raise KeyError(key)",
+            "self._misses = type(self._misses)(self._counted_locked()[1] - 1); raise KeyError(key)",
         ),
     ),
     breaks(

@@ -54,9 +54,16 @@ def test_an_error_is_a_message(data):
     assert str(error) == "ERR no"
 
 
-@pytest.mark.parametrize("data", [b"HTTP/1.1 400\r\n", b"\r\n", b"$x\r\n", b"x" * 70_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"HTTP/1.1 400\r\n", b"\r\n", b"x" * 70_000),
+        *(b"$x\r\n", b"$\r\n", b"*+1\r\n", b"%-5\r\n", b"*" + b"9" * 5_000 + b"\r\n"),
+        b"$-7\r\n",  # which would lead back to its own beginning
+    ],
+)
 def test_what_is_no_resp3_is_refused(data):
-    with pytest.raises((ReplyError, ValueError)):
+    with pytest.raises(ReplyError, match="not RESP3"):
         Reader().feed(data)
 
 
