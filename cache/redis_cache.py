@@ -234,7 +234,7 @@ class RedisCache(CacheMixin[V]):
                 found.update((key, None) for _, key in self._names.matching(names, glob))
             return list(found)
 
-        return self._ask(walk, [])
+        return self._settled(walk, [])
 
     def stats(self) -> CacheStats:
         """Return the counters of this object, and how many entries the namespace has."""
@@ -634,9 +634,13 @@ class RedisCache(CacheMixin[V]):
 
     def _ask(self, step: Callable[[], T], fallback: T) -> T:
         """Make a step that only reads; without the server, `fallback` is its answer on request."""
+        return self._settled(partial(self._calls.make, step), fallback)
+
+    def _settled(self, calls: Callable[[], T], fallback: T) -> T:
+        """Return what `calls` return once nothing is owed, or `fallback` as `_ask` does."""
         try:
             self._calls.settle(self._remove_matching)
-            return self._calls.make(step)
+            return calls()
         except CacheUnavailable:
             if not self._lenient:
                 raise

@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
+    InvalidResponse,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -24,7 +25,13 @@ from ..errors import CacheUnavailable
 from . import scripts
 from .scripts import Script
 
-ServerError = (redis.RedisError, RedisClusterException)
+# What redis-py and what is here raise where an answer is none that such a server gives.
+_UNCLEAR = (
+    InvalidResponse,
+    *(AttributeError, LookupError, RecursionError, TypeError, ValueError),
+)
+ServerError = (redis.RedisError, RedisClusterException, *_UNCLEAR)
+_TEXTS = {bytes, type(None)}
 
 _CONFIRMED = 0.5  # seconds to wait for a subscription to begin
 SCAN_STEP = 10_000  # keys that one SCAN looks at: some two milliseconds of the server
@@ -59,13 +66,16 @@ class Link:
     def get(self, name: bytes) -> bytes | None:
         """Return the text at `name`."""
         try:
-            return self._client.execute_command("GET", name)  # type: ignore[no-any-return]
+            text = self._client.execute_command("GET", name)
         except redis.ResponseError as error:
-            return _answer(error)  # type: ignore[no-any-return]
+            text = _answer(error)
+        if text is None or type(text) is bytes:
+            return text
+        raise InvalidResponse(f"{type(text).__name__} for a text")
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Return the texts at `names`, as they are at one moment."""
-        return self._client.execute_command("MGET", *names)  # type: ignore[no-any-return]
+        return _texts(self._client.execute_command("MGET", *names), names)
 
     def set(self, name: bytes, value: bytes, ms: bytes) -> None:
         """Put `value` at `name`, for so many milliseconds; b"" is for ever."""
@@ -119,12 +129,14 @@ class Link:
 
     def run(self, script: Script, names: Sequence[bytes], *arguments: Any) -> Any:
         """Run a script in one round trip, or two where the server has forgotten it."""
+        given = len(names), *names, *arguments
         try:
-            return self._client.execute_command(
-                "EVALSHA", script.digest, len(names), *names, *arguments
-            )
+            answer = self._client.execute_command("EVALSHA", script.digest, *given)
         except NoScriptError:
-            return self._client.execute_command("EVAL", script.text, len(names), *names, *arguments)
+            answer = self._client.execute_command("EVAL", script.text, *given)
+        if isinstance(answer, script.answer):
+            return answer
+        raise InvalidResponse(f"{type(answer).__name__} from a script")
 
     def bell(self, name: bytes) -> "Bell":
         """Return what rings when a script publishes on the channel `name`; close it in the end."""
@@ -176,6 +188,8 @@ def failure(error: Exception) -> CacheUnavailable | None:
         return CacheUnavailable(f"the server cannot be reached: {error}")
     if isinstance(error, _REFUSED) or any(code in str(error) for code in _REFUSALS):
         return Refused(f"the server refuses: {error}")
+    if isinstance(error, _UNCLEAR):
+        return CacheUnavailable(f"the server's answer makes no sense: {error!r}")
     return None
 
 
@@ -186,7 +200,7 @@ class ClusterLink(Link):
         """Return the texts at `names`, in one trip to each node."""
         if self._in_one_slot(names):
             return super().get_many(names)
-        return self._each([("GET", name) for name in names])
+        return _texts(self._each([("GET", name) for name in names]), names)
 
     def set_many(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> None:
         """Put all values at their names, in one trip to each node."""
@@ -258,6 +272,13 @@ def _answer(answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def _texts(answer: Any, names: Sequence[bytes]) -> list[bytes | None]:
+    """Return an answer that has a text, or None, for each of the names."""
+    if type(answer) is list and len(answer) == len(names) and set(map(type, answer)) <= _TEXTS:
+        return answer
+    raise InvalidResponse(f"{type(answer).__name__} for {len(names)} texts")
 
 
 def link_to(client: Any) -> Link:

@@ -10,10 +10,11 @@ import hashlib
 
 
 class Script:
-    """A script and the digest that the server knows it by."""
+    """A script, the digest that the server knows it by, and the types that its answers have."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *answer: type) -> None:
         self.text = text.encode()
+        self.answer = answer
         self.digest = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
@@ -40,7 +41,8 @@ PUT_IF = Script(
 if live(KEYS[1]) ~= (ARGV[3] == '1') then return 0 end
 put(KEYS[1], ARGV[1], ARGV[2])
 return 1
-"""
+""",
+    int,
 )
 
 # value and ms of each key
@@ -48,7 +50,8 @@ PUT_ALL = Script(
     _PUT
     + """
 for at, key in ipairs(KEYS) do put(key, ARGV[2 * at - 1], ARGV[2 * at]) end
-"""
+""",
+    type(None),
 )
 
 # → the value, or nil; the key is free in any case
@@ -58,7 +61,9 @@ POP = Script(
 local value = live(KEYS[1]) and redis.call('GET', KEYS[1])
 redis.call('UNLINK', KEYS[1])
 return value
-"""
+""",
+    bytes,
+    type(None),
 )
 
 # → how many live entries went
@@ -71,7 +76,8 @@ for _, key in ipairs(KEYS) do
     redis.call('UNLINK', key)
 end
 return removed
-"""
+""",
+    int,
 )
 
 # → ms left, -1 for ever, -2 where there is no live entry
@@ -79,7 +85,8 @@ TTL = Script(
     _LIVE
     + """
 return live(KEYS[1]) and redis.call('PTTL', KEYS[1]) or -2
-"""
+""",
+    int,
 )
 
 # ms → 1 where a live entry got them
@@ -90,7 +97,8 @@ if not live(KEYS[1]) then return 0 end
 if ARGV[1] == '' then redis.call('PERSIST', KEYS[1])
 else redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 1
-"""
+""",
+    int,
 )
 
 # amount as text; '1' for an int; what an absent key becomes; its ms; '1' where it may be created
@@ -130,7 +138,8 @@ end
 if not string.find(text, '[.e]') then text = text .. '.0' end
 redis.call('SET', KEYS[1], text, 'KEEPTTL')
 return {1, text}
-"""
+""",
+    list,
 )
 
 # former value, new value → 1 where the former was there still; the deadline stays
@@ -140,7 +149,8 @@ EXCHANGE = Script(
 if not live(KEYS[1]) or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 return 1
-"""
+""",
+    int,
 )
 
 # → value and ms left (-1 for ever) of each key; nil and -2 for one that is not live
@@ -154,7 +164,8 @@ for _, key in ipairs(KEYS) do
     rows[#rows + 1] = value and redis.call('PTTL', key) or -2
 end
 return rows
-"""
+""",
+    list,
 )
 
 # token, ms; perhaps a value to take for absent → {0} yours, {1, value} there, {2, ms} another's
@@ -173,7 +184,8 @@ redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], 'lease', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {0}
-"""
+""",
+    list,
 )
 
 # token, ms → 1 where the lease is the token's still
@@ -181,7 +193,8 @@ RENEW = Script(
     _OWNED
     + """
 return owned(KEYS[1], ARGV[1]) and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0
-"""
+""",
+    int,
 )
 
 # token, value, ms → 1 where stored; those who wait are told on the channel of the key's name
@@ -193,7 +206,8 @@ if not owned(KEYS[1], ARGV[1]) then return 0 end
 put(KEYS[1], ARGV[2], ARGV[3])
 redis.call('PUBLISH', KEYS[1], '')
 return 1
-"""
+""",
+    int,
 )
 
 # token → 1 where freed
@@ -204,5 +218,6 @@ if not owned(KEYS[1], ARGV[1]) then return 0 end
 redis.call('UNLINK', KEYS[1])
 redis.call('PUBLISH', KEYS[1], '')
 return 1
-"""
+""",
+    int,
 )

@@ -1,7 +1,9 @@
 """What `RedisCache` does about a server that is slow, gone, back, or another one."""
 
+import contextlib
 import os
 import signal
+import socketserver
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -124,27 +126,104 @@ def test_an_error_of_the_callers_is_no_failure_of_the_server(open_cache, server)
     assert cache.health()["breaker"] == "closed"
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        lambda cache: cache.get("k"),
-        lambda cache: cache.get_many(["k"]),
-        lambda cache: cache.exists("k"),
-        lambda cache: cache.keys(),
-        lambda cache: cache.delete_pattern("k"),
-        lambda cache: cache.get_or_set("k", list),
-        lambda cache: cache.pop("k"),
-        lambda cache: len(cache),
-    ],
-)
+VERBS: dict[str, Callable[[Any], Any]] = {
+    "get": lambda cache: cache.get("k"),
+    "get_many": lambda cache: cache.get_many(["k"]),
+    "exists": lambda cache: cache.exists("k"),
+    "ttl": lambda cache: cache.ttl("k"),
+    "keys": lambda cache: cache.keys(),
+    "len": len,
+    "stats": lambda cache: cache.stats(),
+    "set": lambda cache: cache.set("k", 1),
+    "set_many": lambda cache: cache.set_many({"k": 1, "l": 2}, ttl=60),
+    "add": lambda cache: cache.add("k", 1),
+    "increment": lambda cache: cache.increment("n"),
+    "touch": lambda cache: cache.touch("k"),
+    "get_or_set": lambda cache: cache.get_or_set("k", list),
+    "pop": lambda cache: cache.pop("k"),
+    "delete": lambda cache: cache.delete("k"),
+    "delete_pattern": lambda cache: cache.delete_pattern("k"),
+    "clear": lambda cache: cache.clear(),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_without_the_server_every_verb_says_so(open_cache, proxy, verb):
     cache = open_cache(attempts=1)
     leave(proxy)
 
     with pytest.raises(CacheUnavailable):
-        verb(cache)
+        VERBS[verb](cache)
 
     assert cache.health()["pending_invalidations"] == 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_finds_by_itself_that_the_server_is_back(open_cache, proxy, server, verb):
+    """The breaker lets one call through as a probe, however many round trips that makes."""
+    cache = open_cache(threshold=1, cooldown=0.02, attempts=1)
+    leave(proxy)
+    with pytest.raises(CacheUnavailable):
+        cache.get("k")
+    proxy.target = server.port
+
+    def answers() -> bool:
+        with contextlib.suppress(CacheUnavailable):
+            VERBS[verb](cache)
+            return True
+        return False
+
+    assert eventually(answers)
+
+
+HTTP = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer"),
+    [
+        *((verb, HTTP) for verb in VERBS),
+        ("get", b":5\r\n"),
+        ("get", b"$five\r\n"),
+        ("get", b"*1\r\n" * 5_000),
+        ("get_many", b"$1\r\na\r\n"),
+        ("get_many", b"*1\r\n:5\r\n"),
+        ("get_many", b"*0\r\n"),
+        ("keys", b"*1\r\n:0\r\n"),
+        *((verb, b"*0\r\n") for verb in ("ttl", "add", "touch", "pop", "delete", "clear")),
+        ("set_many", b":5\r\n"),
+        ("increment", b"$1\r\n1\r\n"),
+        ("get_or_set", b":0\r\n"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_a_failure_of_the_server(verb, answer):
+    with (
+        saying(answer) as port,
+        RedisCache(redis.Redis(port=port), attempts=1) as cache,
+        pytest.raises(CacheUnavailable, match="makes no sense"),
+    ):
+        VERBS[verb](cache)
+
+
+@contextlib.contextmanager
+def saying(answer: bytes) -> Iterator[int]:
+    """Run a server that has one answer to everything; give its port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):
+                while self.request.recv(65_536):
+                    self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_without_a_lease_no_factory_runs(proxy):
