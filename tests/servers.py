@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import redis
@@ -186,28 +186,132 @@ def replicated(binary: str, folder: pathlib.Path) -> Iterator[Replicated]:
 
 
 @contextlib.contextmanager
-def clustered(binary: str, folder: pathlib.Path, nodes: int = 3) -> Iterator[list[Server]]:
-    """Run a cluster of primaries that share the slots equally."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+def clustered(
+    binary: str, folder: pathlib.Path, nodes: int = 3, replicas: int = 0, timeout: float = 1.0
+) -> Iterator[list[Server]]:
+    """Run a cluster of primaries that share the slots equally, and replicas of the first ones.
+
+    A node that has been silent for `timeout` seconds is failed over.
+    """
     with contextlib.ExitStack() as stack:
         servers = [
-            stack.enter_context(running(binary, folder / str(number), *options))
-            for number in range(nodes)
+            stack.enter_context(clusternode(binary, folder / str(number), timeout))
+            for number in range(nodes + replicas)
         ]
         clients = [stack.enter_context(server.client()) for server in servers]
         for number, client in enumerate(clients):
-            slots = range(number * 16_384 // nodes, (number + 1) * 16_384 // nodes)
-            client.execute_command("CLUSTER", "ADDSLOTS", *slots)
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+            if number < nodes:
+                slots = range(number * 16_384 // nodes, (number + 1) * 16_384 // nodes)
+                client.execute_command("CLUSTER", "ADDSLOTS", *slots)
         for client in clients:
-            eventually(lambda client=client: _is_whole(client, nodes))
+            eventually(lambda client=client: _is_whole(client, len(servers)))
+        for primary, replica in zip(servers, clients[nodes:], strict=False):
+            replica.execute_command("CLUSTER", "REPLICATE", node_id(primary))
+        for client in clients[nodes:]:
+            eventually(lambda client=client: _follows(client))
+            eventually(lambda client=client: _is_whole(client, len(servers)))
+        # Or the others would not vote for a replica that they take for a primary.
+        for client in clients:
+            eventually(lambda client=client: _nodes(client).count(b"slave") == replicas)
         yield servers
 
 
+@contextlib.contextmanager
+def clusternode(binary: str, folder: pathlib.Path, timeout: float = 1.0) -> Iterator[Server]:
+    """Run a node that belongs to no cluster yet."""
+    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(round(timeout * 1000))]
+    options += ["--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"]
+    with running(binary, folder, *options) as server:
+        yield server
+
+
+def join(cluster: Sequence[Server], *new: Server) -> None:
+    """Make servers primaries without slots of a cluster, and wait until all know of each other."""
+    for server in new:
+        with server.client() as client:
+            for member in cluster:
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", member.port)
+    everybody = [*cluster, *new]
+    names = [node_id(server) for server in everybody]
+    for server in everybody:
+        with server.client() as client:
+            eventually(lambda client=client: all(name in _nodes(client) for name in names))
+            eventually(lambda client=client: b"cluster_state:ok" in _info(client))
+
+
+def _nodes(client: redis.Redis) -> bytes:
+    told: bytes = client.execute_command("CLUSTER", "NODES")
+    return told
+
+
+def _info(client: redis.Redis) -> bytes:
+    told: bytes = client.execute_command("CLUSTER", "INFO")
+    return told
+
+
 def _is_whole(client: redis.Redis, nodes: int) -> bool:
-    told = client.execute_command("CLUSTER", "INFO").decode()
-    return "cluster_state:ok" in told and f"cluster_known_nodes:{nodes}\r" in told
+    told = _info(client)
+    return b"cluster_state:ok" in told and b"cluster_known_nodes:%d\r" % nodes in told
+
+
+def _follows(client: redis.Redis) -> bool:
+    told = client.info("replication")
+    return told["role"] == "slave" and told["master_link_status"] == "up"
+
+
+def node_id(server: Server) -> bytes:
+    """Return what a cluster calls the node."""
+    with server.client() as client:
+        found: bytes = client.execute_command("CLUSTER", "MYID")
+        return found
+
+
+def is_primary(server: Server) -> bool:
+    """Tell whether the server takes itself for a primary."""
+    with server.client() as client:
+        return bool(client.info("replication")["role"] == "master")
+
+
+def fail_over(replica: Server) -> None:
+    """Have a replica and its primary change their parts, without a loss."""
+    with replica.client() as client:
+        client.execute_command("CLUSTER", "FAILOVER")
+    eventually(lambda: is_primary(replica))
+
+
+class Move:
+    """A slot on its way from one primary of a cluster to another: begin, carry, end."""
+
+    def __init__(self, slot: int, source: Server, target: Server) -> None:
+        self.slot = slot
+        self.source = source
+        self.target = target
+
+    def begin(self) -> Self:
+        """Announce it: who asks the source for a key that it hasn't is sent to the target."""
+        self._set(self.target, "IMPORTING", node_id(self.source))
+        self._set(self.source, "MIGRATING", node_id(self.target))
+        return self
+
+    def carry(self, most: int = 1_000_000) -> int:
+        """Move keys that are there, up to `most`; return how many these were."""
+        with self.source.client() as client:
+            names = client.execute_command("CLUSTER", "GETKEYSINSLOT", self.slot, most)
+            if names:
+                client.migrate("127.0.0.1", self.target.port, names, 0, 5000)
+        return len(names)
+
+    def end(self) -> None:
+        """Move the keys that are left, and make the target the slot's owner."""
+        self.carry()
+        for server in (self.target, self.source):
+            self._set(server, "NODE", node_id(self.target))
+
+    def _set(self, server: Server, state: str, other: bytes) -> None:
+        with server.client() as client:
+            client.execute_command("CLUSTER", "SETSLOT", self.slot, state, other)
 
 
 def eventually(holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:

@@ -8,35 +8,13 @@ import pytest
 import redis
 
 from cache import CacheUnavailable, connect
-from tests.servers import Server, eventually, let_pass
+from tests.servers import Server, clustered, eventually, let_pass
 
 
 @pytest.fixture(scope="module")
 def cluster(binary, tmp_path_factory) -> Iterator[str]:
     """Run three primaries that share the slots; return the URL."""
-    folder = tmp_path_factory.mktemp("cluster")
-    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
-    with contextlib.ExitStack() as stack:
-        nodes = [Server(binary, folder / str(number), *options) for number in range(3)]
-        for number, node in enumerate(nodes):
-            stack.callback(node.kill)
-            node.start()
-            low, high = 16_384 * number // 3, 16_384 * (number + 1) // 3
-            node.client().execute_command("CLUSTER ADDSLOTS", *range(low, high))
-        for node in nodes[1:]:
-            nodes[0].client().execute_command("CLUSTER MEET", "127.0.0.1", node.port)
-
-        def ready(node: Server) -> bool:
-            info = node.client().execute_command("CLUSTER INFO")
-            text = (
-                info
-                if isinstance(info, dict)
-                else dict(line.split(":") for line in info.decode().split())
-            )
-            return text["cluster_state"] == "ok" and text["cluster_known_nodes"] == "3"
-
-        for node in nodes:
-            eventually(lambda node=node: ready(node))
+    with clustered(binary, tmp_path_factory.mktemp("cluster"), timeout=2.0) as nodes:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
         yield f"redis+cluster://{hosts}"
 
