@@ -10,19 +10,23 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import PipelineCommand, RedisCluster
 from redis.exceptions import (
+    AskError,
     ClusterDownError,
+    ClusterError,
     InvalidResponse,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
+    SlotNotCoveredError,
     TryAgainError,
 )
 from redis.retry import Retry
 
 from ..errors import CacheUnavailable
-from . import scripts
+from . import nodes, scripts
 from .scripts import Script
 
 # What redis-py and what is here raise where an answer is none that such a server gives.
@@ -36,11 +40,16 @@ _TEXTS = {bytes, type(None)}
 _CONFIRMED = 0.5  # seconds to wait for a subscription to begin
 SCAN_STEP = 10_000  # keys that one SCAN looks at: some two milliseconds of the server
 
-_CUT = (redis.ConnectionError, redis.TimeoutError)
-# The server is there, and does not do this now.
-_REFUSED = (
-    *(ReadOnlyError, OutOfMemoryError, ClusterDownError, TryAgainError),
-    RedisClusterException,
+# The last is what a cluster's client says of a command that failed, perhaps once it was sent, and
+# after which the nodes could not be asked for the slots' owners.
+_CUT = (redis.ConnectionError, redis.TimeoutError, RedisClusterException)
+# The server is there, and does not do this now. ClusterError: it was sent on or told to wait so
+# often that the client gave up.
+_REFUSED = (ReadOnlyError, OutOfMemoryError, ClusterError, TryAgainError, SlotNotCoveredError)
+# What a node answers, or fails with, where the client's way with a single command may help.
+_AGAIN = (
+    *(redis.ConnectionError, redis.TimeoutError),
+    *(AskError, TryAgainError, ClusterDownError),  # an AskError may be a MovedError
 )
 # Their codes where redis-py has no class for them, or where they come out of a script.
 _REFUSALS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "OOM command not allowed", "READONLY ")
@@ -184,10 +193,10 @@ class Bell:
 
 def failure(error: Exception) -> CacheUnavailable | None:
     """Return what to raise for an error that comes from the server's state and not from ours."""
-    if isinstance(error, _CUT):
-        return CacheUnavailable(f"the server cannot be reached: {error}")
     if isinstance(error, _REFUSED) or any(code in str(error) for code in _REFUSALS):
         return Refused(f"the server refuses: {error}")
+    if isinstance(error, _CUT):
+        return CacheUnavailable(f"the server cannot be reached: {error}")
     if isinstance(error, _UNCLEAR):
         return CacheUnavailable(f"the server's answer makes no sense: {error!r}")
     return None
@@ -195,6 +204,11 @@ def failure(error: Exception) -> CacheUnavailable | None:
 
 class ClusterLink(Link):
     """The way to a cluster: steps with keys of one slot are one moment, others go key by key."""
+
+    def __init__(self, client: Any) -> None:
+        """Have the client know nodes without slots too."""
+        super().__init__(client)
+        nodes.meet_strangers(client)
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Return the texts at `names`, in one trip to each node."""
@@ -230,15 +244,25 @@ class ClusterLink(Link):
         return [(name, value, ms) for name, value, ms in rows if value is not None and ms != -2]
 
     def scan(self, cursor: Any, pattern: bytes, kind: str | None = None) -> tuple[Any, list[bytes]]:
-        """Do what a single server does, on one primary after the other."""
-        nodes, at = cursor or (self._client.get_primaries(), None)
+        """Do what a single server does, on one primary after the other.
+
+        A key on its way to a node that has been walked over is not missed: who took slots over
+        meanwhile is walked over again.
+        """
+        if cursor is None:
+            found = nodes.slots_by_primary(self._client)
+            cursor = list(found), None, found
+        left, at, before = cursor
         chosen = () if kind is None else ("TYPE", kind)
-        at, names = self._client.get_redis_connection(nodes[0]).execute_command(
+        at, names = self._client.get_redis_connection(left[0]).execute_command(
             "SCAN", at or 0, "MATCH", pattern, "COUNT", SCAN_STEP, *chosen
         )
         if not int(at):
-            nodes, at = nodes[1:], None
-        return ((nodes, at) if nodes else None), names
+            left, at = left[1:], None
+            if not left and before is not None:
+                left = nodes.which_took_over(self._client, before)
+                before = None
+        return ((left, at, before) if left else None), names
 
     def unlink(self, names: Iterable[bytes]) -> int:
         """Remove what is at `names`, in one trip to each node; return how many names that were."""
@@ -250,8 +274,8 @@ class ClusterLink(Link):
             self._client.nodes_manager.initialize()
 
     def _asked(self) -> dict[str, Any]:
-        client = self._client
-        found: dict[str, Any] = client.get_redis_connection(client.get_primaries()[0]).info()
+        # By the client, which looks for other nodes where this one is gone.
+        found: dict[str, Any] = self._client.info(target_nodes=RedisCluster.RANDOM)
         return found
 
     def _in_one_slot(self, names: Sequence[bytes]) -> bool:
@@ -259,10 +283,24 @@ class ClusterLink(Link):
 
     def _each(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
         """Make commands of one key each, together."""
-        pipeline = self._client.pipeline()
-        for command in commands:
-            pipeline.execute_command(*command)
-        return [_answer(answer) for answer in pipeline.execute(raise_on_error=False)]
+        make: Any = PipelineCommand  # which redis-py has no types for
+        stack = [make(command, position=at) for at, command in enumerate(commands)]
+        with self._client.pipeline() as pipeline:
+            answers = pipeline.send_cluster_commands(
+                stack, raise_on_error=False, allow_redirections=False
+            )
+        # Those sent on, one by one, but no further than the first that fails: redis-py itself would
+        # wait for a silent node once for each of its keys.
+        return [
+            self._again(*command.args) if isinstance(answer, _AGAIN) else _answer(answer)
+            for command, answer in zip(stack, answers, strict=True)
+        ]
+
+    def _again(self, *command: Any) -> Any:
+        try:
+            return self._client.execute_command(*command)
+        except redis.ResponseError as error:
+            return _answer(error)
 
 
 def _answer(answer: Any) -> Any:

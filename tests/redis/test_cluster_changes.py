@@ -1,0 +1,310 @@
+"""`RedisCache` on a cluster that changes: failovers, slots that move, nodes that come."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.cluster import key_slot
+
+from cache import CacheUnavailable, connect
+from cache.remote.link import ClusterLink
+from tests.servers import (
+    Move,
+    Server,
+    clustered,
+    clusternode,
+    eventually,
+    fail_over,
+    is_primary,
+    join,
+    seconds_of,
+)
+
+TIMEOUT, DEADLINE = 0.3, 1.0
+# An attempt waits for a node, and may then wait for it once more, to learn who owns the slots.
+LONGEST = DEADLINE + 2 * TIMEOUT + 1.0  # seconds; the last is for a machine that is busy
+KEYS = [f"k{n}" for n in range(90)]
+
+
+@pytest.fixture
+def nodes(binary, tmp_path) -> Iterator[list[Server]]:
+    """Run three primaries and a replica of the first, and undo what a test did."""
+    with clustered(binary, tmp_path, replicas=1, timeout=0.7) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def primaries(binary, tmp_path_factory) -> Iterator[list[Server]]:
+    """Run three primaries for tests that leave their slots anywhere."""
+    with clustered(binary, tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def strangers(binary, tmp_path_factory, primaries) -> Iterator[Iterator[tuple[str, Server]]]:
+    """Have primaries without slots in the cluster, and a key for each to get the slot of."""
+    with contextlib.ExitStack() as stack:
+        folders = [tmp_path_factory.mktemp("stranger") for _ in range(4)]
+        new = [stack.enter_context(clusternode(binary, folder)) for folder in folders]
+        join(primaries, *new)
+        yield iter([*zip(KEYS, new, strict=False)])
+
+
+def url(servers: list[Server]) -> str:
+    return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
+
+
+def open_cache(servers: list[Server], **options: Any) -> Any:
+    limits = {"timeout": TIMEOUT, "deadline": DEADLINE, "threshold": 1000}
+    return connect(url(servers), **{**limits, **options})
+
+
+def slot_of(key: str, namespace: str = "cache") -> int:
+    return int(key_slot(f"{namespace}:{key}".encode()))
+
+
+def owner_of(slot: int, servers: list[Server]) -> Server:
+    """Return the primary that has the slot, when all of them know who that is."""
+
+    def told(server: Server) -> Any:
+        with server.client() as client:
+            for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return port
+        return None
+
+    eventually(lambda: len({told(server) for server in servers}) == 1)
+    return next(server for server in servers if server.port == told(server))
+
+
+def check_every_verb(cache: Any, tmp_path: Any) -> None:
+    """Use each verb on keys of all slots, and see that it does what it says."""
+    cache.clear()
+    cache.set_many(dict.fromkeys(KEYS, 1), ttl=60)
+    for key in KEYS:
+        cache.set(key, cache.get(key) + 1)
+    assert [cache.increment(key, 2) for key in KEYS] == [4] * len(KEYS)
+    assert cache.get_many(KEYS) == cache.get_many(KEYS) == dict.fromkeys(KEYS, 4)
+    assert all(cache.exists(key) and cache.ttl(key) is not None for key in KEYS)
+    assert sorted(cache.keys()) == sorted(KEYS)
+    cache.save(tmp_path / "snapshot")
+    assert [cache.pop(key) for key in KEYS[:10]] == [4] * 10
+    assert [cache.delete(key) for key in KEYS[:20]] == [False] * 10 + [True] * 10
+    assert cache.delete_many(KEYS[:30]) == 10
+    assert [cache.get_or_set(key, lambda: 5) for key in KEYS[:30]] == [5] * 30
+    assert [cache.add(key, 6) for key in KEYS] == [False] * len(KEYS)
+    assert all(cache.touch(key, 60) and cache.replace(key, 7) for key in KEYS)
+    assert (cache.delete_pattern("k1*"), len(cache)) == (11, len(KEYS) - 11)
+    cache.load(tmp_path / "snapshot")
+    assert (len(cache), cache.health()["connected"]) == (len(KEYS), True)
+    cache.clear()
+    assert cache.keys() == []
+
+
+@pytest.mark.parametrize("near", [None, 1000])
+def test_every_verb_works_again_after_a_failover_without_loss(nodes, near, tmp_path):
+    with open_cache(nodes, near=near) as cache:
+        check_every_verb(cache, tmp_path)
+
+        fail_over(nodes[3])
+
+        check_every_verb(cache, tmp_path)
+
+
+@pytest.mark.parametrize(("fault", "near"), [("kill", None), ("kill", 1000), ("freeze", 1000)])
+def test_every_verb_works_again_after_a_primary_was_lost(nodes, fault, near, tmp_path):
+    """A call ends in time meanwhile, with what it is for or CacheUnavailable."""
+    with open_cache(nodes, near=near) as cache:
+        cache.set_many(dict.fromkeys(KEYS, 1))
+        with nodes[0].client() as client, nodes[3].client() as copy:
+            eventually(lambda: client.dbsize() == copy.dbsize())
+
+        getattr(nodes[0], fault)()
+        ended = False
+        while not ended:
+            for verb in VERBS:
+                assert seconds_of(lambda verb=verb: failing(verb, cache)) < LONGEST
+            ended = is_primary(nodes[3])
+
+        eventually(lambda: not failing(cache.get_many, KEYS))
+        assert cache.get_many(KEYS) == dict.fromkeys(KEYS, 1)
+        check_every_verb(cache, tmp_path)
+        if fault == "kill":
+            nodes[0].restart()
+        else:
+            nodes[0].thaw()
+        eventually(lambda: not is_primary(nodes[0]))
+        check_every_verb(cache, tmp_path)
+
+
+VERBS: list[Callable[[Any], Any]] = [
+    lambda cache: [cache.get(key) for key in KEYS[:5]],
+    lambda cache: cache.get_many(KEYS),
+    lambda cache: cache.set("other", 1),
+    lambda cache: cache.set_many({"other": 1, **dict.fromkeys(KEYS, 1)}, ttl=100),
+    lambda cache: cache.delete_many([f"other{n}" for n in range(20)]),
+    lambda cache: cache.increment("others"),
+    lambda cache: cache.keys(),
+    lambda cache: cache.delete_pattern("other*"),
+    lambda cache: cache.get_or_set("other", lambda: 1),
+    lambda cache: cache.ttl("k1"),
+    lambda cache: cache.health(),
+]
+
+
+def failing(verb: Callable[..., Any], *given: Any) -> bool:
+    try:
+        verb(*given)
+    except CacheUnavailable:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("near", [None, 1000])
+def test_every_verb_works_while_a_slot_moves(primaries, near, tmp_path):
+    with open_cache(primaries, near=near) as cache:
+        check_every_verb(cache, tmp_path)
+
+        with moving(primaries, slot_of(KEYS[-1])) as move:
+            with move.target.client() as client:
+                client.script_flush()
+            check_every_verb(cache, tmp_path)
+
+        check_every_verb(cache, tmp_path)
+
+
+@pytest.mark.parametrize("near", [None, 1000])
+@pytest.mark.parametrize("one_slot", [False, True])
+def test_a_slot_that_is_half_moved_is_all_there(primaries, near, one_slot, tmp_path):
+    """What steps with several keys of it say is TRYAGAIN, all the time."""
+    with open_cache(primaries, near=near, one_slot=one_slot, namespace="half") as cache:
+        keys = [f"{{t}}{n}" for n in range(40)]
+        cache.set_many(dict.fromkeys(keys, 1))
+        slot = key_slot(b"half") if one_slot else key_slot(b"t")
+        with moving(primaries, slot) as move:
+            with move.target.client() as client:
+                client.script_flush()
+            assert move.carry(20) == 20
+
+            assert [cache.increment(key) for key in keys] == [2] * 40
+            assert [cache.get(key) for key in keys] == [2] * 40
+            assert (sorted(cache.keys()), len(cache)) == (sorted(keys), 40)
+            for many in (
+                lambda: cache.get_many(["{t}x", *keys]),
+                lambda: cache.set_many(dict.fromkeys(keys, 3), 60),
+                lambda: cache.delete_many(["{t}x", *keys]),
+            ):
+                with pytest.raises(CacheUnavailable, match="refuses"):
+                    many()
+            assert cache.pop(keys[-1]) == cache.pop(keys[0]) == 2
+            assert cache.delete_pattern("{t}1?") == 10
+
+        assert cache.get_many(keys) == dict.fromkeys((*keys[1:10], *keys[20:-1]), 2)
+        cache.clear()
+        assert cache.keys() == []
+
+
+@contextlib.contextmanager
+def moving(primaries: list[Server], slot: int) -> Iterator[Move]:
+    """Have a slot on its way for the length of a `with` block, and arrived after it."""
+    source = owner_of(slot, primaries)
+    target = next(server for server in primaries if server is not source)
+    move = Move(slot, source, target).begin()
+    try:
+        yield move
+    finally:
+        move.end()
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_walk_finds_what_moves_to_where_it_has_been(primaries, number, monkeypatch, tmp_path):
+    walk, moves, movable = ClusterLink.scan, [], iter(KEYS[number::3])
+
+    def scan(link: Any, *given: Any) -> Any:
+        found = walk(link, *given)
+        while len(moves) < 5:
+            slot = slot_of(next(movable), "walk")
+            source = owner_of(slot, primaries)
+            if source is not primaries[number]:
+                moves.append(Move(slot, source, primaries[number]).begin())
+                moves[-1].carry()
+                if len(moves) == 1:
+                    moves[0].end()
+        return found
+
+    monkeypatch.setattr(ClusterLink, "scan", scan)
+    with open_cache(primaries, namespace="walk") as cache:
+        for verb in (
+            lambda: len(cache.keys()),
+            lambda: cache.save(tmp_path / "snapshot") or len(cache),
+            lambda: cache.delete_pattern("*"),
+        ):
+            cache.set_many(dict.fromkeys(KEYS, 1))
+
+            assert verb() == len(KEYS)
+
+            for move in moves:
+                move.end()
+            moves.clear()
+
+
+@pytest.mark.parametrize("near", [None, 1000])
+def test_a_new_node_is_used_from_its_first_key_on(primaries, strangers, near, tmp_path):
+    key, stranger = next(strangers)
+    with open_cache(primaries, near=near) as cache, open_cache(primaries) as other:
+        cache.set_many(dict.fromkeys(KEYS, 1))
+        move = Move(slot_of(key), owner_of(slot_of(key), primaries), stranger).begin()
+        move.carry()
+
+        assert sorted(other.keys()) == sorted(KEYS)
+        assert (cache.get(key), cache.increment(key), other.increment(key)) == (1, 2, 3)
+        check_every_verb(cache, tmp_path)
+        other.set_many(dict.fromkeys(KEYS, 1))
+        move.end()
+
+        assert sorted(cache.keys()) == sorted(KEYS)
+        assert other.delete_pattern("*") == len(KEYS)
+        check_every_verb(cache, tmp_path)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_writes_on_a_new_node_are_heard(primaries, strangers, late):
+    key, stranger = next(strangers)
+    with open_cache(primaries, near=1000) as cache, open_cache(primaries) as other:
+        cache.set_many(dict.fromkeys(KEYS, 0))
+        warm(cache, [*primaries, stranger])
+        move = Move(slot_of(key), owner_of(slot_of(key), primaries), stranger).begin()
+        move.carry()
+        for number in range(1, 10):
+            if number == 2 + late:
+                move.end()
+
+            other.set(key, number)
+
+            eventually(lambda number=number: cache.get(key) == number, BOUND)
+            warm(cache, [*primaries, stranger])
+
+
+BOUND = 1.5  # seconds: the heartbeat, and some for a machine that is busy
+
+
+def warm(cache: Any, servers: list[Server]) -> None:
+    """Read until all reads are near."""
+
+    def near() -> bool:
+        before = fetches(servers)
+        for key in KEYS:
+            cache.get(key)
+        return fetches(servers) == before
+
+    eventually(near)
+
+
+def fetches(servers: list[Server]) -> int:
+    """Return how often the servers have run a script, as a near cache's fetch does."""
+    found = 0
+    for server in servers:
+        with server.client() as client:
+            found += client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+    return found
