@@ -31,7 +31,7 @@ from .plain import Codec
 from .protocol import Cache
 from .remote import lives, scripts
 from .remote.calls import Calls
-from .remote.dial import servers
+from .remote.dial import followed
 from .remote.leases import Leases
 from .remote.link import Bell, link_to
 from .remote.names import Names
@@ -142,12 +142,15 @@ class RedisCache(CacheMixin[V]):
         self._tracking: Tracking | None = None
         if near is not None:
             self._near = Near(arguments.count(near, "near"), staleness)
+            whom = followed(client)
             self._tracking = Tracking(
                 self._near,
-                partial(servers, client),
+                whom.servers,
                 self._names.prefix,
                 self._names.key,
                 arguments.seconds(heartbeat, "heartbeat"),
+                whom.question,
+                whom.changed,
             )
             self._tracking.start()
             self.get = self._near.reader(self.get)  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ from .remote.resp3 import Push, Reader, ReplyError
 logger = logging.getLogger("cache")
 
 Dial = Callable[[], socket.socket]
+PING: Sequence[bytes] = (b"PING",)
 
 _TICK = 0.5  # seconds after which the thread looks up, at the latest
 _CHUNK = 65_536  # bytes; room for much more would be mapped anew for each read
@@ -51,12 +52,20 @@ class Sink(Protocol):
 class _Line:
     """A connection to one server that tells of writes."""
 
-    def __init__(self, connection: socket.socket, prefix: bytes, heartbeat: float) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        prefix: bytes,
+        heartbeat: float,
+        question: Sequence[bytes],
+    ) -> None:
         """Have the server begin to tell. Raises OSError or ReplyError where it does not."""
         self.socket = connection
+        self._question = _command(*question)
+        self.answer: Any = None  # the last one to the question
         self._reader = Reader()
         self._heartbeat = heartbeat
-        self.asked: float | None = None  # when the PING was sent whose answer is missing
+        self.asked: float | None = None  # when it was, if the answer is missing
         self.heard = 0.0  # when something came in last
         self.due = self.until = 0.0
         self.lag = 0.0  # seconds that the last answer took
@@ -97,10 +106,11 @@ class _Line:
             elif isinstance(message, ReplyError):
                 raise message
             elif self.asked is not None:
+                self.answer = message
                 self._answered(self.asked)
 
     def beat(self) -> None:
-        """Send a PING when one is due. Raises OSError where the last one got no answer.
+        """Ask when that is due. Raises OSError where the last one got no answer.
 
         A server that still tells of a million keys, before it answers, is not silent.
         """
@@ -110,7 +120,7 @@ class _Line:
                 raise TimeoutError(f"the server was silent for {self._heartbeat} s")
         elif now >= self.due:
             self.asked = now
-            self.socket.send(_command(b"PING"))
+            self.socket.send(self._question)
 
 
 class Tracking:
@@ -118,11 +128,12 @@ class Tracking:
 
     `servers` gives how to connect to each server there is now, by its name: one, or the primaries
     of a cluster. A connection comes ready to use: HELLO 3 has been said. `key_of` turns a name on
-    the server into a key, or raises UnicodeDecodeError for one that is none of ours.
+    the server into a key, or raises UnicodeDecodeError for one that is none of ours. `changed`
+    tells, by a server's name and its answer to the `question`, whether there may be others now.
 
-    The sink is trusted with what it holds as long as every server has answered a PING sent within
-    the last `heartbeat` seconds. A connection that is cut, or silent for that long, is made anew,
-    and then the sink begins empty.
+    The sink is trusted with what it holds as long as every server has answered a question sent
+    within the last `heartbeat` seconds. A connection that is cut, or silent for that long, is made
+    anew, and then the sink begins empty.
     """
 
     def __init__(
@@ -132,8 +143,12 @@ class Tracking:
         prefix: bytes,
         key_of: Callable[[bytes], str],
         heartbeat: float = 1.0,
+        question: Sequence[bytes] = PING,
+        changed: Callable[[Any, Any], bool] = lambda name, answer: False,
     ) -> None:
         self._servers = servers
+        self._question = question
+        self._changed = changed
         self._prefix = prefix
         self._key_of = key_of
         self._heartbeat = heartbeat
@@ -253,8 +268,11 @@ class Tracking:
         for name, line in list(self._lines.items()):
             try:
                 if name in ready:
+                    waiting = line.asked is not None
                     for push in line.pushes():
                         self._tell(sink, push)
+                    if waiting and line.asked is None and self._changed(name, line.answer):
+                        raise ConnectionError("there may be other servers now")
                 line.beat()
             except (OSError, ReplyError) as error:
                 sink.distrust()
@@ -293,7 +311,7 @@ class Tracking:
         connection = None
         try:
             connection = dial()
-            line = _Line(connection, self._prefix, self._heartbeat)
+            line = _Line(connection, self._prefix, self._heartbeat, self._question)
             selector.register(connection, selectors.EVENT_READ, name)
         except Exception as error:  # redis-py's, among others
             if connection is not None:

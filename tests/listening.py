@@ -11,7 +11,7 @@ from typing import Any, Self
 import redis
 
 from cache.near import Near
-from cache.remote.dial import servers
+from cache.remote.dial import followed, servers
 from cache.tracking import Tracking
 from tests.servers import PATIENCE, eventually
 
@@ -95,13 +95,16 @@ class Follower:
     def __init__(self, client: Any, told: Any = None, heartbeat: float = CALM) -> None:
         self.client = client
         self._told = told or client
+        whom = followed(self._told)
         self.near: Near[bytes] = Near(1000)
         self.tracking = Tracking(
             self.near,
-            lambda: servers(self._told),
+            whom.servers,
             b"ns:",
             lambda name: name[3:].decode(),
             heartbeat,
+            whom.question,
+            whom.changed,
         )
         self.asked = 0  # how often the server was
 

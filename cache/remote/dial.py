@@ -1,34 +1,102 @@
-"""How to open a connection of one's own to the servers that a client of redis-py leads to."""
+"""How to open connections of one's own to the servers that a client of redis-py leads to."""
 
+import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
+from ..tracking import PING
+from .nodes import slots_by_primary
+
 _PATIENCE = 0.5  # seconds, where the client has no timeouts of its own
+# What is another number when a node has joined, has been promoted or demoted, or has got slots.
+_STATE = re.compile(rb"cluster_(?:known_nodes|size|current_epoch|my_epoch):\d+")
+
+Dials = Mapping[Any, Callable[[], socket.socket]]
 
 
-def servers(client: Any) -> Mapping[Any, Callable[[], socket.socket]]:
-    """Return a function for each server that `client` writes to, by which to connect to it.
+class Followed(NamedTuple):
+    """What a `Tracking` has to know of the servers."""
 
-    Of a cluster these are the primaries that the client knows of now. With Sentinel it is whoever
-    is the primary when the function is called; the name is another one when the client has learned
-    of another primary.
-    """
+    servers: Callable[[], Dials]
+    question: Sequence[bytes] = PING
+    changed: Callable[[Any, Any], bool] = lambda name, answer: False
+
+
+def followed(client: Any) -> Followed:
+    """Return how to follow the servers that `client` writes to."""
     if not hasattr(client, "get_primaries"):
-        pool = client.connection_pool
-        return {getattr(pool, "master_address", None): partial(_dial, pool)}
-    return {node.name: partial(_dial_node, client, node) for node in client.get_primaries()}
+        return Followed(partial(servers, client))
+    cluster = _Cluster(client)
+    return Followed(cluster.servers, (b"CLUSTER", b"INFO"), cluster.changed)
 
 
-def _dial_node(client: Any, node: Any) -> socket.socket:
-    return _dial(client.get_redis_connection(node).connection_pool)
+def servers(client: Any) -> Dials:
+    """Return a function by which to connect to the server that `client` writes to.
+
+    With Sentinel that is whoever is the primary when the function is called; the name is another
+    one when the client has learned of another primary.
+    """
+    pool = client.connection_pool
+    return {getattr(pool, "master_address", None): partial(_dial, pool)}
 
 
-def _dial(pool: Any) -> socket.socket:
+class _Cluster:
+    """The primaries of a cluster. One thread asks."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._dials: dict[str, Callable[[], socket.socket]] = {}
+        self._look = True  # whether the nodes have to be asked who is a primary
+        self._states: dict[Any, list[bytes]] = {}  # by the name of the node that told
+
+    def servers(self) -> Dials:
+        """Return a function for each primary, by which to connect to it."""
+        nodes = self._client.get_primaries()
+        if self._look:
+            self._dials = {}
+            try:
+                nodes = [*slots_by_primary(self._client)]
+                self._look = False
+            except (redis.RedisError, RedisClusterException):
+                pass  # once more the next time; they are those that the client knows
+        for node in nodes:
+            # One that the client has got a key from stays, whatever it forgets meanwhile.
+            self._dials.setdefault(node.name, partial(self._dial, node))
+        return self._dials
+
+    def changed(self, name: Any, answer: bytes) -> bool:
+        """Tell whether a node says something new of its cluster."""
+        state = _STATE.findall(answer)
+        if self._states.get(name) == state:
+            return False
+        self._states[name] = state
+        self._look = True
+        return True
+
+    def _dial(self, node: Any) -> socket.socket:
+        def check(connection: Any) -> None:
+            # What is new to us may be newer than who we took for the primaries: look again.
+            connection.send_command("CLUSTER", "INFO")
+            self.changed(node.name, connection.read_response(disable_decoding=True))
+            connection.send_command("CLUSTER", "NODES")
+            if b"myself,master" not in connection.read_response(disable_decoding=True):
+                raise redis.ConnectionError("the node is no primary any more")
+
+        try:
+            return _dial(self._client.get_redis_connection(node).connection_pool, check)
+        except Exception:
+            self._look = True
+            raise
+
+
+def _dial(pool: Any, check: Callable[[Any], object] = lambda connection: None) -> socket.socket:
     """Connect as the pool does, in RESP3, and return the socket, which is the caller's then."""
     options = dict(pool.connection_kwargs)
     # Its notices of maintenance are for the pool's connections; they would come as pushes.
@@ -39,7 +107,12 @@ def _dial(pool: Any) -> socket.socket:
     connection = pool.connection_class(
         **{**options, "protocol": 3, "retry": Retry(NoBackoff(), 0), "retry_on_timeout": False}
     )
-    connection.connect()
+    try:
+        connection.connect()
+        check(connection)
+    except BaseException:
+        connection.disconnect()
+        raise
     # The connection would close it when it is collected.
     taken, connection._sock = connection._sock, None
     return taken  # type: ignore[no-any-return]

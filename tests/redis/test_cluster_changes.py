@@ -1,7 +1,7 @@
 """`RedisCache` on a cluster that changes: failovers, slots that move, nodes that come."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -282,19 +282,19 @@ def test_writes_on_a_new_node_are_heard(primaries, strangers, late):
 
             other.set(key, number)
 
-            eventually(lambda number=number: cache.get(key) == number, BOUND)
+            assert eventually(lambda number=number: cache.get(key) == number, BOUND)
             warm(cache, [*primaries, stranger])
 
 
 BOUND = 1.5  # seconds: the heartbeat, and some for a machine that is busy
 
 
-def warm(cache: Any, servers: list[Server]) -> None:
+def warm(cache: Any, servers: list[Server], keys: Sequence[str] = KEYS) -> None:
     """Read until all reads are near."""
 
     def near() -> bool:
         before = fetches(servers)
-        for key in KEYS:
+        for key in keys:
             cache.get(key)
         return fetches(servers) == before
 
@@ -302,9 +302,65 @@ def warm(cache: Any, servers: list[Server]) -> None:
 
 
 def fetches(servers: list[Server]) -> int:
-    """Return how often the servers have run a script, as a near cache's fetch does."""
+    """Return how often the servers were asked for values, be it by a script."""
     found = 0
     for server in servers:
         with server.client() as client:
-            found += client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+            told = client.info("commandstats")
+            found += sum(told.get(f"cmdstat_{verb}", {"calls": 0})["calls"] for verb in VERBS_READ)
     return found
+
+
+VERBS_READ = ("get", "mget", "evalsha")
+
+
+def listened_to(server: Server) -> bool:
+    """Tell whether somebody is told of the writes on a server."""
+    with server.client() as client:
+        return bool(client.info("clients")["tracking_clients"])
+
+
+def test_a_near_cache_follows_the_new_primary_though_nobody_misses_a_key(nodes):
+    """All reads are near, so nothing that redis-py is asked for would lead it there."""
+    with open_cache(nodes, near=1000) as cache, open_cache(nodes) as other:
+        cache.set_many(dict.fromkeys(KEYS, 1))
+        warm(cache, nodes)
+        before = fetches(nodes)
+
+        fail_over(nodes[3])
+
+        eventually(lambda: listened_to(nodes[3]) and not listened_to(nodes[0]))
+        eventually(lambda: cache.health()["tracking"])
+        assert cache.get_many(KEYS) == dict.fromkeys(KEYS, 1)
+        assert [cache.get(key) for key in KEYS] == [1] * len(KEYS)
+        assert fetches(nodes) > before
+        warm(cache, nodes)
+        other.set_many(dict.fromkeys(KEYS, 2))
+        assert eventually(lambda: cache.get_many(KEYS) == dict.fromkeys(KEYS, 2), BOUND)
+
+
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_a_near_cache_comes_back_though_no_key_of_the_lost_primary_is_used(nodes, fault):
+    with open_cache(nodes, near=1000) as cache, open_cache(nodes) as other:
+        for server in nodes:  # or the others would refuse, which leads redis-py on
+            with server.client() as client:
+                client.config_set("cluster-require-full-coverage", "no")
+        keys = [key for key in KEYS if owner_of(slot_of(key), nodes) is nodes[1]]
+        cache.set_many(dict.fromkeys(keys, 1))
+        warm(cache, nodes[1:2], keys)
+
+        getattr(nodes[0], fault)()
+
+        before = fetches(nodes[1:2])
+        eventually(lambda: cache.get_many(keys) and fetches(nodes[1:2]) > before, BOUND)
+        eventually(lambda: is_primary(nodes[3]))
+        eventually(lambda: listened_to(nodes[3]))
+        warm(cache, nodes[1:2], keys)
+        for number in range(2, 12):
+            other.set_many(dict.fromkeys(keys, number))
+            assert eventually(lambda: set(cache.get_many(keys).values()) == {number}, BOUND)
+        nodes[0].restart() if fault == "kill" else nodes[0].thaw()
+        eventually(lambda: not is_primary(nodes[0]))
+        warm(cache, nodes[1:2], keys)
+        assert listened_to(nodes[3])
+        assert eventually(lambda: not listened_to(nodes[0]))

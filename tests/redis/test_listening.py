@@ -50,8 +50,9 @@ def listen(sink, server, wait_until):
     """Return a function that makes tracking of servers; by default there is one."""
     made = []
 
-    def listen(servers=lambda: {"server": server.dial}):
-        made.append(Tracking(sink, servers, b"ns:", lambda name: name[3:].decode(), HEARTBEAT))
+    def listen(servers=lambda: {"server": server.dial}, **said):
+        name = {"key_of": lambda name: name[3:].decode(), "prefix": b"ns:"}
+        made.append(Tracking(sink, servers, heartbeat=HEARTBEAT, **name, **said))
         return made[-1]
 
     yield listen
@@ -364,17 +365,21 @@ def test_another_primary_is_another_server(server, sink, listen, wait_until):
     assert sink.told == ["reset", "reset"]
 
 
-def test_of_a_cluster_every_primary_is_asked(server, make_server):
-    other = make_server()
-    clients = {"a": Client(server), "b": Client(other)}
-    cluster = SimpleNamespace(
-        get_primaries=lambda: [SimpleNamespace(name=name) for name in clients],
-        get_redis_connection=lambda node: clients[node.name],
-    )
+def test_a_server_whose_answer_says_that_there_may_be_others_is_connected_to_anew(
+    server, sink, listen, clock, wait_until
+):
+    said = {"question": (b"WHO", b"IS THERE"), "changed": lambda *said: said == ("server", b"two")}
+    listen(**said).start()
+    server.welcomes()
+    assert wait_until(sink.trusted)
+    for answer in (b"one", b"two"):
+        clock.tick(HEARTBEAT / 3)
+        server.hears(b"*2\r\n$3\r\nWHO\r\n$8\r\nIS THERE\r\n")
+        assert sink.told == ["reset"]
+        server.says(b"$3\r\n%b\r\n" % answer)
 
-    found = servers(cluster)
-    for dial in found.values():
-        dial().close()
-
-    assert list(found) == ["a", "b"]
-    assert len(server.ends) == len(other.ends) == 1
+    server.is_left()
+    assert wait_until(lambda: len(server.ends) == 2)
+    server.welcomes()
+    assert wait_until(sink.trusted)
+    assert sink.told == ["reset", "reset"]
