@@ -18,6 +18,10 @@ def _flag(text: str) -> bool:
     ]
 
 
+def _required(text: str) -> str:
+    return {"none": "none", "optional": "optional", "required": "required"}[text]
+
+
 # What a URL may say, and how its text is read; trust and secrets do not belong into URLs.
 _MEMORY: Readers = {
     "max_size": int,
@@ -44,7 +48,15 @@ _CONNECTION: Readers = {
     "max_connections": int,
     "client_name": str,
 }
-_TLS: Readers = {"ssl_ca_certs": str, "ssl_certfile": str, "ssl_keyfile": str}
+_TLS: Readers = {
+    "ssl_ca_certs": str,
+    "ssl_ca_path": str,
+    "ssl_certfile": str,
+    "ssl_keyfile": str,
+    "ssl_cert_reqs": _required,
+    "ssl_check_hostname": _flag,
+}
+_SPOKEN_OF_TLS = {"ssl_ca_data", "ssl_password"}
 _SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys", "redis+sentinel", "redis+cluster")
 _TIMEOUT = 0.5  # seconds
 
@@ -61,7 +73,10 @@ def connect(url: str, **options: Any) -> Cache[Any]:
 
     A server is connected to when it is first asked, a cluster at once. Besides the options of
     `RedisCache` there are `timeout` and `connect_timeout`, in seconds, 0.5 by default,
-    `max_connections`, `client_name`, and with TLS `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`.
+    `max_connections`, `client_name`, and with TLS those of redis-py: `ssl_ca_certs`, `ssl_ca_path`
+    and `ssl_ca_data` name authorities to trust beside the system's, `ssl_certfile`,
+    `ssl_keyfile` and `ssl_password` are the client's certificate, and `ssl_cert_reqs="none"` or
+    `ssl_check_hostname=False` trust any server, or any name.
 
     Options that are numbers or words may stand in the URL's query as well:
     `memory://?max_size=10000`. Raises ValueError for a scheme or an option that is unknown, a
@@ -84,8 +99,13 @@ def _remote(parts: SplitResult, options: dict[str, Any]) -> Cache[Any]:
     scheme = parts.scheme.replace("valkey", "redis")
     if parts.fragment:
         raise ValueError(f"{scheme}:// takes no #fragment")
-    readers = {**_SERVER, **_CONNECTION, **(_TLS if scheme == "rediss" else {})}
-    chosen = merged(parts, readers, options, {"trust", "secret"})
+    readers, spoken = {**_SERVER, **_CONNECTION}, {"trust", "secret"}
+    if scheme == "rediss":
+        readers |= _TLS
+        spoken |= _SPOKEN_OF_TLS
+    chosen = merged(parts, readers, options, spoken)
+    if chosen.get("ssl_cert_reqs", "none") not in ("none", "optional", "required"):
+        raise ValueError("ssl_cert_reqs must be 'none', 'optional' or 'required'")
     connection = {
         "socket_timeout": arguments.seconds(chosen.pop("timeout", _TIMEOUT), "timeout"),
         "socket_connect_timeout": arguments.seconds(
@@ -95,7 +115,7 @@ def _remote(parts: SplitResult, options: dict[str, Any]) -> Cache[Any]:
     if "max_connections" in chosen:
         most = arguments.count(chosen.pop("max_connections"), "max_connections")
         connection["max_connections"] = most
-    for name in ("client_name", *_TLS):
+    for name in ("client_name", *_TLS, *_SPOKEN_OF_TLS):
         if name in chosen:
             connection[name] = chosen.pop(name)
     try:
