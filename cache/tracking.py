@@ -25,7 +25,6 @@ from .remote.resp3 import Push, Reader, ReplyError
 logger = logging.getLogger("cache")
 
 Dial = Callable[[], socket.socket]
-PING: Sequence[bytes] = (b"PING",)
 
 _TICK = 0.5  # seconds after which the thread looks up, at the latest
 _CHUNK = 65_536  # bytes; room for much more would be mapped anew for each read
@@ -143,7 +142,7 @@ class Tracking:
         prefix: bytes,
         key_of: Callable[[bytes], str],
         heartbeat: float = 1.0,
-        question: Sequence[bytes] = PING,
+        question: Sequence[bytes] = (b"PING",),
         changed: Callable[[Any, Any], bool] = lambda name, answer: False,
     ) -> None:
         self._servers = servers

@@ -11,7 +11,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
-from ..tracking import PING
 from .nodes import slots_by_primary
 
 _PATIENCE = 0.5  # seconds, where the client has no timeouts of its own
@@ -25,7 +24,7 @@ class Followed(NamedTuple):
     """What a `Tracking` has to know of the servers."""
 
     servers: Callable[[], Dials]
-    question: Sequence[bytes] = PING
+    question: Sequence[bytes] = (b"PING",)
     changed: Callable[[Any, Any], bool] = lambda name, answer: False
 
 
