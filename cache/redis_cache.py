@@ -141,14 +141,15 @@ class RedisCache(CacheMixin[V]):
         self._near: Near[V] | None = None
         self._tracking: Tracking | None = None
         if near is not None:
+            beat = arguments.seconds(heartbeat, "heartbeat")
             self._near = Near(arguments.count(near, "near"), staleness)
-            whom = followed(client)
+            whom = followed(client, beat)
             self._tracking = Tracking(
                 self._near,
                 whom.servers,
                 self._names.prefix,
                 self._names.key,
-                arguments.seconds(heartbeat, "heartbeat"),
+                beat,
                 whom.question,
                 whom.changed,
             )

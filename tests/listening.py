@@ -95,7 +95,7 @@ class Follower:
     def __init__(self, client: Any, told: Any = None, heartbeat: float = CALM) -> None:
         self.client = client
         self._told = told or client
-        whom = followed(self._told)
+        whom = followed(self._told, heartbeat)
         self.near: Near[bytes] = Near(1000)
         self.tracking = Tracking(
             self.near,

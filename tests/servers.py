@@ -160,6 +160,28 @@ class Replicated(NamedTuple):
     replica: Server
     sentinel: Server
 
+    @property
+    def url(self) -> str:
+        """Return the URL that `connect` takes."""
+        return f"redis+sentinel://127.0.0.1:{self.sentinel.port}/{SERVICE}"
+
+    def in_charge(self) -> Server:
+        """Return the one that the sentinel names as the primary."""
+        with self.sentinel.client() as client:
+            port = client.sentinel_master(SERVICE)["port"]
+        return self.replica if port == self.replica.port else self.primary
+
+    def fail_over(self) -> None:
+        """Have the sentinel promote the replica of a primary that is well, as soon as it may."""
+
+        def accepted() -> bool:
+            with self.sentinel.client() as client, contextlib.suppress(redis.ResponseError):
+                client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+                return True
+            return False  # it has not heard of the replica for too long, or failed over just now
+
+        eventually(accepted)
+
 
 SERVICE = "service"
 

@@ -90,7 +90,8 @@ class Calls:
                 self.breaker.succeeded(ticket)
                 raise
             self.breaker.failed(ticket)
-            if isinstance(unavailable, Refused):
+            # A silent primary may come back when another one has taken its place.
+            if isinstance(unavailable, Refused) or self._link.moves:
                 self._link.drop_connections()
             raise unavailable from error
         self.breaker.succeeded(ticket)

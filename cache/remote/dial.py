@@ -1,9 +1,11 @@
 """How to open connections of one's own to the servers that a client of redis-py leads to."""
 
+import contextlib
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, NamedTuple
 
 import redis
@@ -14,6 +16,7 @@ from redis.retry import Retry
 from .nodes import slots_by_primary
 
 _PATIENCE = 0.5  # seconds, where the client has no timeouts of its own
+_REST = 20  # times as long as a question to the sentinels took, before the next one
 # What is another number when a node has joined, has been promoted or demoted, or has got slots.
 _STATE = re.compile(rb"cluster_(?:known_nodes|size|current_epoch|my_epoch):\d+")
 
@@ -28,12 +31,17 @@ class Followed(NamedTuple):
     changed: Callable[[Any, Any], bool] = lambda name, answer: False
 
 
-def followed(client: Any) -> Followed:
-    """Return how to follow the servers that `client` writes to."""
-    if not hasattr(client, "get_primaries"):
-        return Followed(partial(servers, client))
-    cluster = _Cluster(client)
-    return Followed(cluster.servers, (b"CLUSTER", b"INFO"), cluster.changed)
+def followed(client: Any, pause: float) -> Followed:
+    """Return how to follow the servers that `client` writes to.
+
+    Sentinels are asked at most every `pause` seconds.
+    """
+    if hasattr(client, "get_primaries"):
+        cluster = _Cluster(client)
+        return Followed(cluster.servers, (b"CLUSTER", b"INFO"), cluster.changed)
+    if hasattr(client.connection_pool, "get_master_address"):
+        return Followed(_Watched(client, pause).servers)
+    return Followed(partial(servers, client))
 
 
 def servers(client: Any) -> Dials:
@@ -44,6 +52,31 @@ def servers(client: Any) -> Dials:
     """
     pool = client.connection_pool
     return {getattr(pool, "master_address", None): partial(_dial, pool)}
+
+
+class _Watched:
+    """The primary that sentinels watch over. One thread asks.
+
+    Sentinel lets a primary whose replica it promotes go on for some ten seconds more, and no
+    connection to it tells. What the sentinels say the client's pool learns too, which then closes
+    the connections to the former primary.
+    """
+
+    def __init__(self, client: Any, pause: float) -> None:
+        self._client = client
+        self._pause = pause
+        self._due = 0.0
+
+    def servers(self) -> Dials:
+        """Do what `servers` does, and ask the sentinels first, if it is time."""
+        began = monotonic()
+        if began >= self._due:
+            # None may answer, or know: whoever is followed tells by its silence whether it is gone.
+            with contextlib.suppress(redis.RedisError):
+                self._client.connection_pool.get_master_address()
+            now = monotonic()
+            self._due = now + max(self._pause, _REST * (now - began))
+        return servers(self._client)
 
 
 class _Cluster:

@@ -68,6 +68,8 @@ class Link:
         if client.get_encoder().decode_responses:
             raise ValueError("the client must not have decode_responses: values are bytes")
         client.set_retry(Retry(NoBackoff(), 0))
+        #: Whether another server may take the place of this one, which may be there still.
+        self.moves = hasattr(getattr(client, "connection_pool", None), "get_master_address")
         options = client.get_connection_kwargs()
         #: The seconds that an attempt may take, 0.0 where it has no bound.
         self.patience: float = options.get("socket_timeout") or 0.0

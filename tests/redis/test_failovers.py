@@ -1,0 +1,155 @@
+"""Failovers: another server becomes the primary, and what the former one says is true no more.
+
+Sentinel lets a primary that it has replaced go on as one for ten seconds, if it is there: a planned
+failover leaves it running, and a frozen one comes back. Whoever still talks to it is told nothing.
+"""
+
+import threading
+
+import pytest
+
+from cache import CacheUnavailable, connect
+from tests.servers import eventually, let_pass, replicated, seconds_of
+
+HEARTBEAT = 0.5
+QUICK = {"timeout": 0.4, "connect_timeout": 0.4, "deadline": 0.3, "attempts": 1, "cooldown": 0.1}
+
+
+@pytest.fixture
+def fleet(binary, tmp_path):
+    with replicated(binary, tmp_path) as fleet:
+        yield fleet
+
+
+def role(server):
+    with server.client() as client:
+        return client.info("replication")["role"]
+
+
+def text_of(server, name):
+    with server.client() as client:
+        return client.get(name)
+
+
+def replicate(fleet):
+    """Wait until the replica has all that was acknowledged so far."""
+    with fleet.in_charge().client() as client:
+        client.set("mark", 1)
+        assert client.wait(1, 5000) == 1
+
+
+def test_a_primary_that_was_replaced_is_left_within_a_heartbeat(fleet):
+    """It is well, serves all its connections, and takes writes that nobody else will ever see."""
+    with connect(fleet.url, near=100, heartbeat=HEARTBEAT) as cache:
+        eventually(lambda: cache.health()["tracking"])
+        cache["k"] = "before"
+        assert cache["k"] == cache["k"] == "before"
+        replicate(fleet)
+        fleet.fail_over()
+        eventually(lambda: fleet.in_charge() is fleet.replica)
+        with connect(fleet.url) as another:
+            another["k"] = "after"
+
+        took = seconds_of(lambda: eventually(lambda: cache["k"] == "after"))
+
+        assert role(fleet.primary) == "master"
+        assert took < 2 * HEARTBEAT
+        cache["n"] = 5
+        assert text_of(fleet.replica, "cache:n") == b"5"
+        eventually(lambda: cache.health()["tracking"])
+
+
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_without_its_sentinels_a_primary_is_followed_as_before(fleet, fault):
+    with connect(fleet.url, near=100, heartbeat=HEARTBEAT, **QUICK) as cache:
+        eventually(lambda: cache.health()["tracking"])
+        cache["k"] = 1
+        assert cache["k"] == cache["k"] == 1
+
+        getattr(fleet.sentinel, fault)()
+        let_pass(3 * HEARTBEAT)
+
+        before = cache.stats().hits
+        eventually(lambda: cache["k"] == 1 and cache["k"] == 1)
+        assert cache.health()["tracking"]
+        with fleet.primary.client() as client:
+            client.set("cache:k", 2)
+        assert eventually(lambda: cache["k"] == 2)
+        assert cache.stats().hits > before
+
+
+def meet(calls):
+    """Make the calls at the same moment, each over a connection of its own."""
+    barrier = threading.Barrier(len(calls))
+
+    def make(call):
+        barrier.wait(20)
+        call()
+
+    threads = [threading.Thread(target=make, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+
+def hold(server, calls):
+    """Have each of the calls use a connection of its own."""
+    with server.client() as client:
+        client.client_pause(200)
+        meet(calls)
+
+
+def test_connections_that_were_idle_while_the_primary_froze_do_not_lead_back_to_it(fleet):
+    """One call has found that it is silent; the others of the pool were not in use."""
+    with connect(fleet.url, **QUICK) as cache:
+        hold(fleet.primary, [lambda: cache.get("k")] * 8)
+        replicate(fleet)
+        fleet.primary.freeze()
+        with pytest.raises(CacheUnavailable):
+            cache["k"] = 1
+        eventually(lambda: fleet.in_charge() is fleet.replica)
+
+        fleet.primary.thaw()
+        meet([lambda number=number: cache.set(f"n{number}", number) for number in range(8)])
+
+        assert role(fleet.primary) == "master"
+        numbers = [text_of(fleet.replica, f"cache:n{number}") for number in range(8)]
+        assert numbers == [b"%d" % number for number in range(8)]
+
+
+@pytest.mark.parametrize("near", [None, 100])
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_a_failover_brings_no_value_back_whose_write_or_removal_failed(fleet, fault, near):
+    """Debts are paid to the new primary, though idle connections lead to the former one."""
+    old = dict.fromkeys(["set", "many", "delete", "pop", "pattern", "n"], 1)
+    with connect(fleet.url, near=near, heartbeat=HEARTBEAT, on_error="miss", **QUICK) as cache:
+        cache.set_many(old)
+        replicate(fleet)
+        hold(fleet.primary, [lambda: cache.get_many(old)] * 4)
+        if near is not None:
+            eventually(lambda: cache.health()["tracking"])
+            assert cache.get_many(old) == cache.get_many(old) == old
+
+        getattr(fleet.primary, fault)()
+        eventually(lambda: not cache.health()["connected"])
+        cache["set"] = 2
+        cache.set_many({"many": 2})
+        cache.delete("delete")
+        cache.pop("pop")
+        cache.delete_pattern("pat*")
+        cache.increment("n")
+        owed = cache.health()["pending_invalidations"]
+        eventually(lambda: fleet.in_charge() is fleet.replica)
+        if fault == "freeze":
+            fleet.primary.thaw()
+        found = [cache.get_many(old)]
+        eventually(lambda: cache.health()["connected"])
+        found += [cache.get_many(old), {key: cache[key] for key in old if key in cache}]
+
+        assert found == [{}, {}, {}]
+        assert owed == len(old)
+        assert cache.health()["pending_invalidations"] == 0
+        assert [text_of(fleet.replica, f"cache:{key}") for key in old] == [None] * len(old)
+        cache["set"] = 3
+        assert text_of(fleet.replica, "cache:set") == b"3"
