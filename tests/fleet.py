@@ -5,7 +5,7 @@ import multiprocessing
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import redis
@@ -13,6 +13,7 @@ import redis
 from cache.redis_cache import RedisCache
 
 NAMESPACE = "fleet"
+CONTEXT = multiprocessing.get_context("spawn")
 PATIENCE = 300.0  # seconds that the others may take, with a server that is killed again and again
 
 
@@ -30,44 +31,55 @@ class Log(NamedTuple):
 
 def versions(port: int, processes: int, writes: int, keys: int = 5, **options: Any) -> list[Log]:
     """Let every process write each of its `keys` in turn, and all read all of them; return logs."""
-    context = multiprocessing.get_context("spawn")
-    started, written = context.Barrier(processes), context.Barrier(processes)
-    ends = [context.Pipe(duplex=False) for _ in range(processes)]
+    started, written = (CONTEXT.Barrier(processes) for _ in range(2))
+    given = (port, processes, writes, keys, options, started, written)
+    with spawned(_work, processes, *given) as logs:
+        return logs(PATIENCE)
+
+
+@contextlib.contextmanager
+def spawned(work: Callable[..., None], processes: int, *given: Any) -> Iterator[Callable[..., Any]]:
+    """Run `work(number, send, *given)` in that many processes for the length of a `with` block.
+
+    Gives a function that waits, for so many seconds, for what each of them sends.
+    """
+    ends = [CONTEXT.Pipe(duplex=False) for _ in range(processes)]
     running = [
-        context.Process(
-            target=_work,
-            args=(port, number, processes, writes, keys, options, started, written, sender),
-        )
+        CONTEXT.Process(target=work, args=(number, sender, *given))
         for number, (_, sender) in enumerate(ends)
     ]
-    logs = []
-    try:
-        for process in running:
-            process.start()
-        for receiver, sender in ends:
-            sender.close()
-            if not receiver.poll(PATIENCE):
+
+    def received(patience: float) -> list[Any]:
+        found = []
+        for receiver, _ in ends:
+            if not receiver.poll(patience):
                 raise TimeoutError("a process of the fleet does not end")
-            logs.append(receiver.recv())
+            found.append(receiver.recv())
+        return found
+
+    try:
+        for process, (_, sender) in zip(running, ends, strict=True):
+            process.start()
+            sender.close()
+        yield received
     finally:
         for process, (receiver, _) in zip(running, ends, strict=True):
             process.kill()
             process.join()
             process.close()
             receiver.close()
-    return logs
 
 
 def _work(
-    port: int,
     number: int,
+    sender: Any,
+    port: int,
     processes: int,
     writes: int,
     keys: int,
     options: dict[str, Any],
     started: Any,
     written: Any,
-    sender: Any,
 ) -> None:
     cache: RedisCache[int] = RedisCache(redis.Redis(port=port), namespace=NAMESPACE, **options)
     own = [f"{number}:{each}" for each in range(keys)]

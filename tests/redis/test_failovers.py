@@ -9,9 +9,13 @@ import threading
 import pytest
 
 from cache import CacheUnavailable, connect
+from tests import ledger
+from tests.failovers import BOUND, fail
+from tests.fleet import CONTEXT, spawned
 from tests.servers import eventually, let_pass, replicated, seconds_of
 
 HEARTBEAT = 0.5
+PROCESSES = 4
 QUICK = {"timeout": 0.4, "connect_timeout": 0.4, "deadline": 0.3, "attempts": 1, "cooldown": 0.1}
 
 
@@ -153,3 +157,41 @@ def test_a_failover_brings_no_value_back_whose_write_or_removal_failed(fleet, fa
         assert [text_of(fleet.replica, f"cache:{key}") for key in old] == [None] * len(old)
         cache["set"] = 3
         assert text_of(fleet.replica, "cache:set") == b"3"
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("failovers", [3, pytest.param(50, marks=pytest.mark.soak)])
+def test_each_write_is_accounted_for_after_every_failover(fleet, failovers, capsys):
+    """Four processes with near caches write, count and read all the time.
+
+    Each write is entered into a ledger on the server, as one step. So what is acknowledged and not
+    there in the end is lost, and must be a write that its failover explains: one that was not on
+    the replica yet when it was killed or frozen, or that a primary took which had been replaced,
+    and only until all had left it. Where the primary takes no more writes from before the failover
+    on, nothing may be lost. Nobody reads a lost value afterwards, nor a key that goes back
+    otherwise, and no increment is made twice.
+    """
+    started, written = CONTEXT.Barrier(PROCESSES + 1), CONTEXT.Barrier(PROCESSES)
+    over = CONTEXT.Event()
+    given = (fleet.url, PROCESSES, started, over, written)
+    with spawned(ledger.work, PROCESSES, *given) as logs:
+        started.wait(60)
+        made = [fail(fleet, number, soon=failovers < 10) for number in range(failovers)]
+        over.set()
+        found = logs(60)
+    with fleet.in_charge().client() as client:
+        kept = {name.decode()[len("cache:") :] for name in client.scan_iter("cache:ledger:*", 5000)}
+    what = ledger.account(found, made, kept)
+    with capsys.disabled():
+        if failovers > 10:
+            longest = max(failover.took for failover in made)
+            print(what._replace(wrong=len(what.wrong)), f"longest failover: {longest:.2f}")
+
+    assert what.wrong == []
+    assert what.lost["refused"] == 0
+    assert max(what.stale, what.dead) < BOUND
+    assert what.away < 20
+    assert min(log.hits for log in found) > 0
+    for log in found:
+        states = [log.health[each] for each in ("connected", "tracking", "breaker")]
+        assert (states, log.health["pending_invalidations"]) == ([True, True, "closed"], 0)
