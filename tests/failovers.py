@@ -1,8 +1,11 @@
 """Ways in which a replica becomes the primary, and which acknowledged writes each may lose."""
 
+import contextlib
 import math
 import time
 from typing import NamedTuple
+
+import redis
 
 from tests.servers import Replicated, Server, eventually, let_pass
 
@@ -69,7 +72,7 @@ def stirred(fleet: Replicated, old: Server, new: Server) -> float:
     return time.monotonic() + BOUND
 
 
-KINDS = (refused, killed, frozen, planned, stirred)
+KINDS = (frozen, planned, killed, refused, stirred)
 
 
 def fail(fleet: Replicated, number: int, soon: bool) -> Failover:
@@ -92,16 +95,18 @@ def fail(fleet: Replicated, number: int, soon: bool) -> Failover:
             client.replicaof("127.0.0.1", new.port)
             client.client_kill_filter(_type="normal", skipme=True)
     eventually(lambda: _follows(old), REJOIN)
-    with old.client() as client:
-        client.config_set("min-replicas-to-write", 0)
     return Failover(kind.__name__, since, until, took)
 
 
 def _role(server: Server) -> str:
-    with server.client() as client:
+    with server.client() as client, contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
         return str(client.info("replication")["role"])
+    return ""
 
 
 def _follows(server: Server) -> bool:
-    with server.client() as client:
+    # The sentinel, when it makes a replica of a server, closes all connections to it.
+    with server.client() as client, contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+        client.config_set("min-replicas-to-write", 0)
         return client.info("replication").get("master_link_status") == "up"
+    return False

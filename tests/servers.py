@@ -187,8 +187,8 @@ SERVICE = "service"
 
 
 @contextlib.contextmanager
-def replicated(binary: str, folder: pathlib.Path) -> Iterator[Replicated]:
-    """Run a primary that fails over to its replica when it has been away for half a second."""
+def replicated(binary: str, folder: pathlib.Path, away: float = 0.5) -> Iterator[Replicated]:
+    """Run a primary that fails over to its replica when it has been `away` for so many seconds."""
     with contextlib.ExitStack() as stack:
         at_once = ("--repl-diskless-sync-delay", "0")
         primary = stack.enter_context(running(binary, folder / "primary", *at_once))
@@ -199,7 +199,7 @@ def replicated(binary: str, folder: pathlib.Path) -> Iterator[Replicated]:
         watcher.start()
         with watcher.client() as client:
             client.sentinel_monitor(SERVICE, "127.0.0.1", primary.port, 1)
-            client.sentinel_set(SERVICE, "down-after-milliseconds", 500)
+            client.sentinel_set(SERVICE, "down-after-milliseconds", round(away * 1000))
             client.sentinel_set(SERVICE, "failover-timeout", 2000)
             with replica.client() as copy:
                 eventually(lambda: copy.info("replication")["master_link_status"] == "up")

@@ -160,8 +160,8 @@ def test_a_failover_brings_no_value_back_whose_write_or_removal_failed(fleet, fa
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("failovers", [3, pytest.param(50, marks=pytest.mark.soak)])
-def test_each_write_is_accounted_for_after_every_failover(fleet, failovers, capsys):
+@pytest.mark.parametrize("failovers", [2, pytest.param(50, marks=pytest.mark.soak)])
+def test_each_write_is_accounted_for_after_every_failover(binary, tmp_path, failovers, capsys):
     """Four processes with near caches write, count and read all the time.
 
     Each write is entered into a ledger on the server, as one step. So what is acknowledged and not
@@ -173,14 +173,17 @@ def test_each_write_is_accounted_for_after_every_failover(fleet, failovers, caps
     """
     started, written = CONTEXT.Barrier(PROCESSES + 1), CONTEXT.Barrier(PROCESSES)
     over = CONTEXT.Event()
-    given = (fleet.url, PROCESSES, started, over, written)
-    with spawned(ledger.work, PROCESSES, *given) as logs:
-        started.wait(60)
-        made = [fail(fleet, number, soon=failovers < 10) for number in range(failovers)]
-        over.set()
-        found = logs(60)
-    with fleet.in_charge().client() as client:
-        kept = {name.decode()[len("cache:") :] for name in client.scan_iter("cache:ledger:*", 5000)}
+    # On a machine that is busy the sentinel would take others for dead as well.
+    with replicated(binary, tmp_path, away=1.0) as fleet:
+        given = (fleet.url, PROCESSES, started, over, written)
+        with spawned(ledger.work, PROCESSES, *given) as logs:
+            started.wait(60)
+            made = [fail(fleet, number, soon=failovers < 10) for number in range(failovers)]
+            over.set()
+            found = logs(60)
+        with fleet.in_charge().client() as client:
+            names = client.scan_iter("cache:ledger:*", 5000)
+            kept = {name.decode().removeprefix("cache:") for name in names}
     what = ledger.account(found, made, kept)
     with capsys.disabled():
         if failovers > 10:
