@@ -180,7 +180,6 @@ class Near(DistributedCache[V]):
         key, fetches, epoch, began = token
         gone: list[Entry] = []
         with self._lock:
-            self._ended_locked(token)
             now = monotonic()
             life = began + min(ttl, self._bound) - now
             if epoch == fetches.epoch and life > 0 and self._trusted > now:
@@ -190,6 +189,8 @@ class Near(DistributedCache[V]):
                 self._remove_locked(key, gone)
             # Another fetch under way may have an older value, or a newer one: not to be stored.
             fetches.epoch += 1
+            # Last: `invalidate` looks without the lock, and finds the fetch or its entry.
+            self._ended_locked(token)
 
     def drop(self, token: Token) -> None:
         """End a fetch that found no value, or none that may be kept: nothing stays at its key."""

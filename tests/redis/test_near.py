@@ -54,6 +54,31 @@ def test_a_value_fetched_before_an_invalidation_arrives_is_never_stored_after_it
     assert read(near) is None
 
 
+def test_an_invalidation_that_comes_in_the_middle_of_a_store_is_not_missed(near):
+    """It looks for the key without the lock, when the fetch ends and the entry is made."""
+    looked = threading.Event()
+
+    class Told(list):
+        def __iter__(self):
+            yield from super().__iter__()
+            looked.set()
+
+    class Life(float):
+        """What a store compares with the bound, before it makes the entry."""
+
+        def __gt__(self, bound):
+            invalidating.append(pool.submit(near.invalidate, Told(["k"])))
+            assert looked.wait(PATIENCE)
+            return super().__gt__(bound)
+
+    invalidating = []
+    with ThreadPoolExecutor(1) as pool:
+        fetch(near, ttl=Life(50))
+    invalidating[0].result(PATIENCE)
+
+    assert read(near) is None
+
+
 def test_a_fetch_that_begins_after_the_invalidation_is_stored(near):
     old = near.begin("k")
     near.invalidate(["k"])
