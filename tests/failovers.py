@@ -99,14 +99,15 @@ def fail(fleet: Replicated, number: int, soon: bool) -> Failover:
 
 
 def _role(server: Server) -> str:
-    with server.client() as client, contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+    with server.client() as client, contextlib.suppress(redis.RedisError):
         return str(client.info("replication")["role"])
     return ""
 
 
 def _follows(server: Server) -> bool:
-    # The sentinel, when it makes a replica of a server, closes all connections to it.
-    with server.client() as client, contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+    # The sentinel closes all connections to a server that it makes a replica, and that one refuses
+    # much while it reads its data.
+    with server.client() as client, contextlib.suppress(redis.RedisError):
         client.config_set("min-replicas-to-write", 0)
         return client.info("replication").get("master_link_status") == "up"
     return False

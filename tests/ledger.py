@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cache import CacheUnavailable, connect
-from tests.failovers import BOUND, Failover
+from tests.failovers import HEARTBEAT, Failover
 from tests.servers import eventually
 
 OPTIONS: dict[str, Any] = {
     "near": 1000,
-    "heartbeat": 0.5,
+    "heartbeat": HEARTBEAT,
     "timeout": 0.4,
     "connect_timeout": 0.4,
     "deadline": 1.0,
@@ -157,7 +157,7 @@ def work(
     with contextlib.suppress(AssertionError):  # then the log says so
         eventually(well, 10.0)
     written.wait()  # by all
-    time.sleep(BOUND)
+    time.sleep(HEARTBEAT)
     for _ in range(2):  # the second time from near
         last = {key: cache.get(key, 0) for key in everything}
     total = cache.get(f"count:{number}", 0)

@@ -1,6 +1,7 @@
 """Four processes with near caches on one server: what one writes, all read, in its order."""
 
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 import pytest
 
@@ -19,7 +20,9 @@ def test_ten_thousand_versions_are_read_in_their_order_and_soon(server):
     assert [log.back for log in logs] == [[]] * PROCESSES
     assert [log.missed for log in logs] == [[]] * PROCESSES
     assert [set(log.last.values()) for log in logs] == [{WRITES // 5}] * PROCESSES
-    assert max(staleness(logs)) < 1.0  # the heartbeat, past which nothing is trusted
+    stale = staleness(logs)
+    assert max(stale) < 1.0  # the heartbeat, past which nothing is trusted
+    assert median(stale) < 0.1
     assert min(log.hits for log in logs) > 0
 
 
@@ -37,7 +40,7 @@ def test_what_was_acknowledged_survives_each_kill_of_the_server(binary, tmp_path
         writes = 5 * step * (kills + 1)
         fleet = pool.submit(versions, server.port, PROCESSES, writes, near=1000)
         for number in range(kills):
-            eventually(lambda number=number: reached(step * (number + 1)))
+            eventually(lambda number=number: reached(step * number + step // 2))
             server.kill()
             server.restart()
         logs = fleet.result(PATIENCE)
