@@ -373,3 +373,50 @@ def test_forked_children_of_a_busy_process_have_near_caches_of_their_own(server,
         }
         assert cache.health()["tracking"]
     eventually(lambda: not listeners())
+
+
+def test_a_forked_child_reads_nothing_that_was_changed_after_the_fork(server):
+    """What its parent had near is true for a heartbeat yet, for somebody who is told of writes."""
+    keys = [f"k{number}" for number in range(20)]
+    over, fork = threading.Event(), multiprocessing.get_context("fork")
+    options = {"namespace": "ns", "heartbeat": PATIENCE}
+    with (
+        RedisCache(server.client(), near=100, **options) as cache,
+        RedisCache(server.client(), **options) as writer,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        eventually(lambda: cache.health()["tracking"])
+
+        def work(number):
+            while not over.is_set():
+                cache.get_many(keys)
+                cache.set(f"own {number}", number)
+                for key in keys:
+                    cache.get(key)
+
+        def child(go, found):
+            assert go.wait(PATIENCE)
+            found.send([cache.get(key) for key in keys] + [cache.get(key) for key in keys])
+
+        read = []
+        writer.set_many(dict.fromkeys(keys, 0))
+        working = [pool.submit(work, number) for number in range(3)]
+        for number in range(1, 21):
+            eventually(
+                lambda number=number: cache.get_many(keys) == dict.fromkeys(keys, number - 1)
+            )
+            go, (ours, childs) = fork.Event(), fork.Pipe(duplex=False)
+            with ours, childs:
+                process = fork.Process(target=child, args=(go, childs))
+                process.start()
+                writer.set_many(dict.fromkeys(keys, number))
+                go.set()
+                assert ours.poll(PATIENCE)
+                read.append({*ours.recv()})
+                process.join(PATIENCE)
+        over.set()
+        for done in working:
+            done.result(PATIENCE)
+
+    assert read == [{number} for number in range(1, 21)]
+    eventually(lambda: not listeners())
