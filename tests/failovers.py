@@ -12,6 +12,7 @@ from tests.servers import Replicated, Server, eventually, let_pass
 HEARTBEAT = 0.5
 #: Seconds in which all of a fleet leave a primary that was replaced, on a machine that is busy.
 BOUND = 3 * HEARTBEAT
+STALL = 0.6  # seconds; the sentinel is to wait for longer
 REJOIN = 40.0  # seconds until the sentinel, which waits for ten, has made a replica of it
 
 
@@ -29,7 +30,13 @@ class Failover(NamedTuple):
 
 
 def refused(fleet: Replicated, old: Server, new: Server) -> float:
-    """Promote a replica that has everything: the primary takes no write since, so none is lost."""
+    """Promote a replica that has everything: the primary takes no write since, so none is lost.
+
+    Before that it stalls for longer than a call waits, and makes then what nobody waits for.
+    """
+    old.freeze()
+    let_pass(STALL)
+    old.thaw()
     with old.client() as client, new.client() as copy:
         client.config_set("min-replicas-to-write", 2)
         written = client.info("replication")["master_repl_offset"]

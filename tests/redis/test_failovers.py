@@ -63,14 +63,13 @@ def test_a_primary_that_was_replaced_is_left_within_a_heartbeat(fleet):
         eventually(lambda: cache.health()["tracking"])
 
 
-@pytest.mark.parametrize("fault", ["kill", "freeze"])
-def test_without_its_sentinels_a_primary_is_followed_as_before(fleet, fault):
+def test_without_its_sentinels_a_primary_is_followed_as_before(fleet):
     with connect(fleet.url, near=100, heartbeat=HEARTBEAT, **QUICK) as cache:
         eventually(lambda: cache.health()["tracking"])
         cache["k"] = 1
         assert cache["k"] == cache["k"] == 1
 
-        getattr(fleet.sentinel, fault)()
+        fleet.sentinel.freeze()  # so that each question to it takes as long as may be
         let_pass(3 * HEARTBEAT)
 
         before = cache.stats().hits
@@ -122,8 +121,15 @@ def test_connections_that_were_idle_while_the_primary_froze_do_not_lead_back_to_
         assert numbers == [b"%d" % number for number in range(8)]
 
 
-@pytest.mark.parametrize("near", [None, 100])
-@pytest.mark.parametrize("fault", ["kill", "freeze"])
+@pytest.mark.parametrize(
+    ("fault", "near"),
+    [
+        ("freeze", 100),
+        ("kill", None),
+        pytest.param("freeze", None, marks=pytest.mark.soak),
+        pytest.param("kill", 100, marks=pytest.mark.soak),
+    ],
+)
 def test_a_failover_brings_no_value_back_whose_write_or_removal_failed(fleet, fault, near):
     """Debts are paid to the new primary, though idle connections lead to the former one."""
     old = dict.fromkeys(["set", "many", "delete", "pop", "pattern", "n"], 1)
@@ -173,8 +179,8 @@ def test_each_write_is_accounted_for_after_every_failover(binary, tmp_path, fail
     """
     started, written = CONTEXT.Barrier(PROCESSES + 1), CONTEXT.Barrier(PROCESSES)
     over = CONTEXT.Event()
-    # On a machine that is busy the sentinel would take others for dead as well.
-    with replicated(binary, tmp_path, away=1.0) as fleet:
+    # It takes the sentinel up to a second to connect to the one that it has promoted.
+    with replicated(binary, tmp_path, away=2.0) as fleet:
         given = (fleet.url, PROCESSES, started, over, written)
         with spawned(ledger.work, PROCESSES, *given) as logs:
             started.wait(60)
