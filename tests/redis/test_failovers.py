@@ -10,7 +10,7 @@ import pytest
 
 from cache import CacheUnavailable, connect
 from tests import ledger
-from tests.failovers import BOUND, fail
+from tests.failovers import BOUND, Failover, fail
 from tests.fleet import CONTEXT, spawned
 from tests.servers import eventually, let_pass, replicated, seconds_of
 
@@ -202,3 +202,66 @@ def test_each_write_is_accounted_for_after_every_failover(binary, tmp_path, fail
     for log in found:
         states = [log.health[each] for each in ("connected", "tracking", "breaker")]
         assert (states, log.health["pending_invalidations"]) == ([True, True, "closed"], 0)
+
+
+LAST = {"0:0": 10, "0:1": 6, "0:2": 7, "0:3": 8, "0:4": 9}
+
+
+def sums(*results):
+    return [ledger.Write(at, at + 0.5, True, result) for at, result in enumerate(results, 1)]
+
+
+def logged(**changes):
+    """Return the log of one process that made ten writes and ten increments, one a second."""
+    writes = [ledger.Write(at, at + 0.5, True) for at in range(1, 11)]
+    log = {"number": 0, "writes": writes, "sums": sums(*range(1, 11)), "read": {}, "back": []}
+    log.update(odd=[], refused=0, hits=1, last=LAST, total=10, health={})
+    return ledger.Log(**{**log, **changes})
+
+
+ALL = {f"ledger:0:{at}" for at in range(1, 11)}
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (logged(odd=["KeyError()"]), "KeyError"),
+        (logged(back=[ledger.Back("0:1", 6, 1, 7.0)]), "0:1 was 1 after 6"),
+        (logged(read={("0:1", 11): 7.0}), "0:1 was 11, which was never written"),
+        (logged(last={**LAST, "0:1": 1}), "0:1 is 1 in the end and not 6"),
+        (logged(sums=sums(1, 3), total=3), "3 after 1, by 1 calls at most"),
+        (logged(sums=sums(1, 1), total=1), "1 after 1, which was sure"),
+        (logged(total=11), "11 after 10, by 0 calls at most"),
+        (logged(total=9), "9 after 10, which was sure"),
+    ],
+)
+def test_the_account_says_what_must_not_be(log, said):
+    [wrong] = ledger.account([log], [], ALL).wrong
+
+    assert said in wrong
+
+
+def test_a_loss_is_explained_only_by_a_failover_that_the_write_met():
+    log = logged(last={**LAST, "0:1": 1}, back=[ledger.Back("0:1", 6, 1, 8.0)])
+    kept = ALL - {"ledger:0:6"}
+    of = lambda *times: ledger.account([log], [Failover("killed", *times, 1.0)], kept)  # noqa: E731
+
+    met, before, after = of(6.4, 6.2), of(4.0, 5.9), of(6.6, 7.0)
+
+    assert (met.wrong, met.lost["killed"]) == ([], 1)
+    for missed in (before, after):
+        assert ["number 6 was lost" in each or "after 6" in each for each in missed.wrong] == [
+            True,
+            True,
+        ]
+
+
+def test_the_account_tells_for_how_long_something_old_or_lost_was_read():
+    read = {("0:1", 1): 8.0, ("0:1", 6): 9.0}
+    kept = ALL - {"ledger:0:6"}
+    failover = Failover("killed", 6.4, 6.2, 1.0)
+
+    old = ledger.account([logged(read=read)], [], ALL)
+    lost = ledger.account([logged(read=read)], [failover], kept)
+
+    assert (old.stale, lost.dead) == (1.5, 9.0 - 6.2)
