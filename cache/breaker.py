@@ -32,8 +32,8 @@ class Breaker:
 
     def __init__(
         self,
-        threshold: int = 5,
-        cooldown: float = 1.0,
+        threshold: int,
+        cooldown: float,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,12 +49,12 @@ class Breaker:
         self._failures = 0  # guarded by _lock; in a row
         self._until: float | None = None  # guarded by _lock; refused before that; None: closed
         self._probing = False  # guarded by _lock; then `_until` is when the probe is given up
-        self._ticket = 0  # guarded by _lock; changes with each opening, probe and closing
+        self._ticket = 0  # guarded by _lock; changes with each opening and probe
 
     def allow(self) -> int:
         """Return the ticket for one call. Raises CacheUnavailable at once while open."""
-        # Closed, as it is nearly always, it takes no lock. The ticket is read first: where the
-        # state changes in between it is a former one's, and its outcome counts for nothing.
+        # Closed, as it is nearly always, it takes no lock. The ticket is read first: where it opens
+        # in between it is a former one's, and its outcome counts for nothing.
         ticket, until = self._ticket, self._until
         if until is None:
             return ticket
@@ -83,7 +83,6 @@ class Breaker:
             self._failures = 0
             if self._until is not None:
                 self._until, self._probing = None, False
-                self._ticket += 1
 
     def failed(self, ticket: int) -> None:
         """Note that the server did not answer the call."""
@@ -94,7 +93,6 @@ class Breaker:
             self._failures += 1
             if self._probing or self._failures >= self._threshold:
                 self._until, self._probing = now + self._cooldown, False
-                self._failures = 0
                 self._ticket += 1
 
     @property

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -212,6 +212,76 @@ def test_nothing_is_locked_while_a_call_runs(breaker):
     assert state == breaker.state == "open"
 
 
+class Interrupted(float):
+    """A number that calls `come` when it is first compared or reckoned with."""
+
+    def __new__(cls, value, come):
+        made = super().__new__(cls, value)
+        made.come = [come]
+        return made
+
+    def met(self):
+        while self.come:
+            self.come.pop()()
+        return float(self)
+
+    def __add__(self, other):
+        return self.met() + other
+
+    def __rsub__(self, other):
+        return other - self.met()
+
+    def __ge__(self, other):
+        return self.met() >= other
+
+    def __ne__(self, other):
+        return self.met() != other
+
+
+@pytest.mark.parametrize(
+    ("failures", "step"),
+    [
+        (3, lambda breaker, number: breaker.allow()),
+        (3, lambda breaker, number: breaker.state),
+        (2, lambda breaker, number: breaker.failed(breaker.allow())),
+        (2, lambda breaker, number: breaker.succeeded(number(breaker.allow()))),
+    ],
+    ids=["a probe", "the state", "a failure", "a success"],
+)
+def test_no_other_thread_comes_between_what_is_read_and_what_is_written(failures, step):
+    now, came = [1000.0], []
+    breaker = Breaker(threshold=3, cooldown=10, clock=lambda: now[-1])
+    fail(breaker, failures)
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def come():
+            now.append(1010.0)
+            came.append(wait([pool.submit(lambda: breaker.state)], 0.05).done)
+
+        now.append(Interrupted(1010.0, come))
+        step(breaker, lambda number: Interrupted(number, come))
+
+    assert came == [set()]
+
+
+def test_who_is_refused_is_told_for_how_long(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 7.5
+
+    with pytest.raises(CacheUnavailable, match=r"not asked for 2\.50 s"):
+        breaker.allow()
+
+
+def test_who_is_refused_is_told_of_a_probe(breaker, clock):
+    fail(breaker, 3)
+    clock.now += 10
+    breaker.allow()
+
+    with pytest.raises(CacheUnavailable, match="a probe of it is under way"):
+        breaker.allow()
+
+
 def test_the_wall_clock_has_no_say(monkeypatch):
     breaker = Breaker(threshold=1, cooldown=3600)
     fail(breaker)
@@ -290,6 +360,23 @@ def test_no_attempt_begins_that_could_outlast_the_deadline(clock):
 
     assert clock.now - began <= 2.0
     assert call.calls == 3
+
+
+@pytest.mark.parametrize(("deadline", "options"), [(0.5, {}), (1.0, {"longest": 0.5})])
+def test_an_attempt_that_ends_with_the_deadline_is_made(clock, deadline, options):
+    call = Flaky(clock, 99, seconds=0.5)
+
+    with pytest.raises(CacheUnavailable):
+        retried(call, 99, deadline, clock, jitter=lambda: 0.0, **options)
+
+    assert call.calls == 2
+
+
+def test_pauses_are_up_to_20_ms_at_first_and_to_half_a_second_in_the_end(clock):
+    with pytest.raises(CacheUnavailable):
+        retried(Flaky(clock, 9), 8, 10, clock, jitter=lambda: 1.0)
+
+    assert clock.slept == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5])
 
 
 def test_what_the_breaker_refuses_is_not_tried_again(breaker, clock):

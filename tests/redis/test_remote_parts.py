@@ -9,6 +9,7 @@ import threading
 import pytest
 import redis
 
+from cache.patterns import compile_glob
 from cache.plain import Codec
 from cache.remote import lives
 from cache.remote.leases import Leases
@@ -49,6 +50,66 @@ def test_keys_that_are_named_together_are_called_what_each_is(keys, namespace):
     names = Names(namespace)
 
     assert names.name_all(keys) == [names.name(key) for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "one_slot", "prefix"),
+    [
+        ("shop", {}, b"shop:"),
+        ("shop", {"one_slot": True}, b"{shop}:"),
+        ("a:b", {}, b"a%3Ab:"),
+        ("a%3Ab", {}, b"a%253Ab:"),
+        ("{a}", {}, b"%7Ba%7D:"),
+        ("ü\ud800", {}, b"\xc3\xbc\xed\xa0\x80:"),
+    ],
+)
+def test_a_namespace_is_escaped_as_in_urls(namespace, one_slot, prefix):
+    assert Names(namespace, **one_slot).name("k") == prefix + b"k"
+
+
+@pytest.mark.parametrize("key", ["k", "", "a:b", "ü", "\ud800"])
+def test_a_name_leads_back_to_its_key(key):
+    names = Names("shop")
+
+    assert names.name_all([key]) == [names.name(key)]
+    assert names.key(names.name(key)) == key
+    assert names.scan_pattern(compile_glob(key)) == names.name(key) + b"*"
+
+
+def test_a_namespace_of_another_type_is_named():
+    with pytest.raises(TypeError, match="must be a str, not bytes"):
+        Names(b"shop")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "selected"), [("ab", [b"n:ab"]), ("ab*", [b"n:ab", b"n:abc"]), ("a?c", [b"n:abc"])]
+)
+def test_of_the_names_that_a_scan_finds_those_that_match_are_selected(pattern, selected):
+    assert Names("n").selected([b"n:ab", b"n:abc"], compile_glob(pattern)) == selected
+
+
+def test_two_names_that_are_a_text_only_together_are_none_of_ours():
+    names = [b"n:a\xc3", b"\xa9:b"]
+
+    assert Names("n").selected(names, compile_glob("a*")) == []
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ints_of_64_bits_are_digits_on_the_server_and_larger_ones_are_not(sign):
+    values = Values(Codec())
+
+    assert values.encode(sign * (2**63 - 1), "k", b"k") == b"%d" % (sign * (2**63 - 1))
+    assert values.encode(sign * 2**63, "k", b"k")[:1] == b"\x80"
+
+
+def test_a_sealed_value_is_what_other_versions_wrote():
+    """A server keeps its content through a deploy."""
+    raw = bytes.fromhex(
+        "0014baeda13695db82d65a927da531fd9152a41c12ca16a7022e0fb73cfb06d718"
+        "80059506000000000000005d944b01612e"
+    )
+
+    assert Values(Codec(), b"secret").encode([1], "k", b"shop:k") == raw
 
 
 @pytest.mark.parametrize("text", ["a", "ü", "\ud800", "\U0001f600", "\0"])
