@@ -104,8 +104,8 @@ class Calls:
         with self._lock:
             self._names.update(dict.fromkeys(names))
             if len(self._names) > _MOST_DEBTS:
+                self._patterns[self._everything] = None  # first: `settle` looks without the lock
                 self._names.clear()
-                self._patterns[self._everything] = None
 
     def owe_matching(self, pattern: str) -> None:
         """Note that the removal of all keys that match `pattern` failed."""

@@ -5,17 +5,24 @@ import math
 import pickle
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 import redis
 
+from cache.breaker import Breaker
+from cache.errors import CacheUnavailable, SnapshotError
 from cache.patterns import compile_glob
 from cache.plain import Codec
 from cache.remote import lives
+from cache.remote.calls import Calls
 from cache.remote.leases import Leases
 from cache.remote.link import link_to
 from cache.remote.names import Names
 from cache.remote.values import Values
+from tests.servers import let_pass
+
+PATIENCE = 10
 
 
 @pytest.mark.parametrize(
@@ -94,6 +101,16 @@ def test_two_names_that_are_a_text_only_together_are_none_of_ours():
     assert Names("n").selected(names, compile_glob("a*")) == []
 
 
+def test_a_sealed_value_of_which_any_byte_was_changed_is_refused():
+    values = Values(Codec(), b"secret")
+    raw = values.encode([1], "k", b"k")
+
+    for at, byte in enumerate(raw):
+        changed = raw[:at] + bytes([byte ^ 1]) + raw[at + 1 :]
+        with pytest.raises(SnapshotError, match="not sealed with this cache's secret"):
+            values.decode(changed, b"k")
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_ints_of_64_bits_are_digits_on_the_server_and_larger_ones_are_not(sign):
     values = Values(Codec())
@@ -132,13 +149,170 @@ def test_a_text_of_any_length_comes_back_as_the_codec_reads_it(text):
         (pickle.dumps("abc", 4), "abc"),
         (pickle.dumps("abc", 5).replace(b"\x95\x07" + b"\0" * 7, b""), "abc"),
         (pickle.dumps("abc", 5).replace(b"\x07", b"\x06").replace(b"\x94", b""), "abc"),
+        (pickle.dumps("abc", 5).replace(b"\x94", b"\x85"), ("abc",)),
         # As long as a text of four bytes, but of three and an opcode.
         (pickle.dumps("abc", 5).replace(b"\x07", b"\x08").replace(b"\x94", b"\x94\x94"), "abc"),
     ],
-    ids=["a list", "bytes", "protocol 4", "no frame", "no memo", "two memos"],
+    ids=["a list", "bytes", "protocol 4", "no frame", "no memo", "a tuple", "two memos"],
 )
 def test_what_only_resembles_a_text_is_the_codecs(like_a_text, value):
     assert Values(Codec()).decode(like_a_text, b"k") == value
+
+
+def test_what_is_as_long_as_a_text_of_any_length_comes_back():
+    values = Values(Codec())
+    lists = [["a" * size] for size in range(260)]
+
+    assert [values.decode(values.encode(each, "k", b"k"), b"k") for each in lists] == lists
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"), [(b"\x00" + b"s" * 40, "sealed with a secret"), (b"<html>", "no value of a")]
+)
+def test_what_is_no_value_without_a_secret_is_said(raw, said):
+    with pytest.raises(SnapshotError, match=said):
+        Values(Codec()).decode(raw, b"k")
+
+
+class Way:
+    """A way to a server that takes what it is given."""
+
+    patience = 0.0
+
+    def __init__(self):
+        self.removed, self.dropped = [], 0
+
+    def unlink(self, names):
+        self.removed += names
+
+    def drop_connections(self):
+        self.dropped += 1
+
+
+class Answers:
+    """A step whose answers are these, one after the other; errors are raised."""
+
+    def __init__(self, *answers, seconds=0.0):
+        self.left, self.seconds = list(answers), seconds
+
+    def __call__(self):
+        let_pass(self.seconds)
+        answer = self.left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def way():
+    return Way()
+
+
+@pytest.fixture
+def calls_over(way):
+    def make(threshold=2, attempts=1, deadline=1.0, everything="*"):
+        return Calls(way, Breaker(threshold, 60.0), attempts, deadline, everything)
+
+    return make
+
+
+def test_what_the_server_refuses_is_tried_once_more_over_other_connections(calls_over, way):
+    step = Answers(redis.ReadOnlyError("READONLY on purpose"), 5)
+
+    assert calls_over().make_once(step) == 5
+    assert way.dropped == 1
+
+
+def test_an_error_of_the_callers_ends_the_failures_in_a_row(calls_over):
+    calls = calls_over(threshold=2)
+    cut, wrong = redis.ConnectionError("cut"), redis.ResponseError("ERR on purpose")
+
+    for error in (cut, wrong, cut):
+        with pytest.raises((CacheUnavailable, redis.ResponseError)):
+            calls.make_once(Answers(error))
+
+    assert calls.breaker.state == "closed"
+
+
+def test_the_first_attempt_counts_towards_the_deadline(calls_over):
+    step = Answers(*[redis.ConnectionError("cut")] * 9, seconds=0.15)
+
+    with pytest.raises(CacheUnavailable):
+        calls_over(threshold=99, attempts=9, deadline=0.2).make(step)
+
+    assert len(step.left) >= 9 - 2
+
+
+def test_names_that_are_owed_are_removed_and_owed_no_more(calls_over, way):
+    calls, patterns = calls_over(), []
+    calls.owe([b"a", b"b"])
+    before = calls.owed
+
+    calls.settle(patterns.append)
+    calls.settle(patterns.append)
+
+    assert (before, calls.owed, way.removed, patterns) == (2, 0, [b"a", b"b"], [])
+
+
+def test_nothing_is_read_while_what_is_owed_is_removed(calls_over):
+    calls = calls_over()
+    calls.owe_matching("k*")
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def remove(pattern):
+            came.append(wait([pool.submit(calls.settle, print)], 0.05).done)
+
+        came = []
+        calls.settle(remove)
+
+    assert came == [set()]
+
+
+def test_there_is_no_moment_in_which_a_debt_is_forgotten(calls_over):
+    """As the names make place for the pattern that stands for all."""
+    owed = []
+
+    class Watched(str):
+        def __hash__(self):
+            owed.append(calls.owed)
+            return super().__hash__()
+
+    calls = calls_over(everything=Watched("*"))
+    calls.owe(b"%d" % number for number in range(10_001))
+
+    assert min(owed) > 0
+    assert calls.owed == 1
+
+
+def test_begun_anew_it_owes_the_same_and_waits_for_no_other_thread(calls_over, way):
+    calls = calls_over(threshold=1)
+    calls.owe([b"a"])
+    calls.owe_matching("k*")
+    held, over = threading.Event(), threading.Event()
+
+    def names():
+        held.set()
+        assert over.wait(PATIENCE)
+        yield b"b"
+
+    with ThreadPoolExecutor(1) as parent, ThreadPoolExecutor(1) as child:
+        holding = parent.submit(calls.owe, names())
+        assert held.wait(PATIENCE)
+        with pytest.raises(CacheUnavailable):
+            calls.make_once(Answers(redis.ConnectionError("cut")))
+
+        calls.reset()
+        owing = child.submit(calls.owe_matching, "l*")
+        done = wait([owing], PATIENCE).done
+        over.set()
+        holding.result(PATIENCE)
+
+    removed = []
+    assert done == {owing}
+    assert calls.breaker.state == "closed"
+    calls.settle(removed.append)
+    assert (removed, way.removed[:1]) == (["k*", "l*"], [b"a"])
 
 
 def test_a_lease_that_is_not_renewed_is_logged_and_the_next_one_is_tried(caplog, wait_until):
