@@ -39,7 +39,7 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
 }
 SMALL = 9  # an int above it is a size: one neighbour tells as much as two
-TYPING = {"TypeVar", "ParamSpec", "cast"}
+TYPING = {"TypeVar", "TypeVarTuple", "ParamSpec", "cast"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -7,6 +7,7 @@ from cache.remote.resp3 import Push, Reader, ReplyError
 MESSAGES = [
     (b"+OK\r\n", b"OK"),
     (b":42\r\n", b"42"),
+    (b":-1\r\n", b"-1"),
     (b",1.5\r\n", b"1.5"),
     (b"(123456789012345678901\r\n", b"123456789012345678901"),
     (b"#t\r\n", b"t"),
@@ -52,6 +53,24 @@ def test_an_error_is_a_message(data):
 
     assert isinstance(error, ReplyError)
     assert str(error) == "ERR no"
+
+
+def test_an_error_in_no_encoding_is_a_message_all_the_same():
+    (error,) = Reader().feed(b"-ERR \xff\r\n")
+
+    assert str(error) == "ERR \ufffd"
+
+
+def test_a_long_text_that_comes_in_parts_is_read():
+    reader, text = Reader(), b"x" * 200_000
+
+    assert reader.feed(b"$%d\r\n" % len(text) + text[:100_000]) == []
+    assert reader.feed(text[100_000:] + b"\r\n") == [text]
+
+
+def test_what_is_no_resp3_is_named():
+    with pytest.raises(ReplyError, match="begins with b'H'"):
+        Reader().feed(b"HTTP/1.1 400\r\n")
 
 
 @pytest.mark.parametrize(
