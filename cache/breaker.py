@@ -46,7 +46,7 @@ class Breaker:
         """Close, with nothing counted; also for a forked child, where the lock may be held."""
         # Reentrant: a finalizer may make a call of its own in the middle of any of these methods.
         self._lock = threading.RLock()
-        self._failures = 0  # guarded by _lock; in a row
+        self._failures = 0  # guarded by _lock; in a row, up to when it closes
         self._until: float | None = None  # guarded by _lock; refused before that; None: closed
         self._probing = False  # guarded by _lock; then `_until` is when the probe is given up
         self._ticket = 0  # guarded by _lock; changes with each opening and probe
@@ -75,7 +75,7 @@ class Breaker:
 
     def succeeded(self, ticket: int) -> None:
         """Note that the server answered the call: failures in a row begin anew."""
-        if not self._failures and self._until is None:  # nothing to change, and no lock for it
+        if not self._failures:  # closed, and nothing to change: no lock for it
             return
         with self._lock:
             if ticket != self._ticket:
@@ -91,7 +91,7 @@ class Breaker:
             if ticket != self._ticket:
                 return
             self._failures += 1
-            if self._probing or self._failures >= self._threshold:
+            if self._failures >= self._threshold:
                 self._until, self._probing = now + self._cooldown, False
                 self._ticket += 1
 
