@@ -76,7 +76,7 @@ class Near(DistributedCache[V]):
     because a store and what decides on it must be one step under one lock.
     """
 
-    def __init__(self, max_size: int, bound: float | timedelta = 60.0) -> None:
+    def __init__(self, max_size: int, bound: float | timedelta) -> None:
         self._bound = arguments.seconds(bound, "the bound on staleness")
         if self._bound == math.inf:
             raise ValueError("the bound on staleness must be finite")

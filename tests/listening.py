@@ -96,7 +96,7 @@ class Follower:
         self.client = client
         self._told = told or client
         whom = followed(self._told, heartbeat)
-        self.near: Near[bytes] = Near(1000)
+        self.near: Near[bytes] = Near(1000, 60.0)
         self.tracking = Tracking(
             self.near,
             whom.servers,

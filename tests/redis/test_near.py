@@ -4,7 +4,10 @@ What the server has is `v1`, then `v2`; a fetch is `begin` before the request is
 when its answer is here.
 """
 
+import subprocess
+import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 from math import inf
 
@@ -240,10 +243,10 @@ def test_a_reader_asks_further_for_what_is_not_here_or_not_trusted(near):
 
     assert get("k") == "v1"
     assert asked == []
-    assert get("l", 7) == get(Loud("k")) == "fetched"
+    assert get("l", 7) == get(Loud("l")) == "fetched"
     near.distrust()
     assert get("k") == "fetched"
-    assert asked == [("l", 7), ("k", None), ("k", None)]
+    assert asked == [("l", 7), ("l", None), ("k", None)]
     assert near.stats().hits == 1
 
 
@@ -264,12 +267,16 @@ def test_trust_ends_by_the_clock_though_nobody_says_so(near, clock):
     token = near.begin("other")
     near.trust(token.began + 1.0)
 
+    get = near.reader(lambda key, default: default)
+
     clock.tick(0.999)
-    assert read(near) == "v1"
+    assert read(near) == get("k") == "v1"
+    assert near.trusted()
     clock.tick(0.001)
 
-    assert read(near) is None
+    assert read(near) is get("k") is None
     assert near.read_many(["k"]) is None
+    assert not near.trusted()
 
 
 def test_what_is_fetched_while_not_trusted_is_not_stored(near):
@@ -398,12 +405,31 @@ def test_many_are_of_one_moment(near):
 
 
 def test_it_holds_no_more_than_its_size(clock):
-    with Near(3) as near:
+    with Near(3, bound=60) as near:
         near.trust(inf)
         for number in range(10):
             fetch(near, str(number))
 
         assert sorted(near.keys()) == ["7", "8", "9"]
+
+
+@pytest.mark.parametrize("by", ["read", "reader", "read_many"])
+def test_what_was_read_last_stays_longest(clock, by):
+    with Near(2, bound=60) as near:
+        near.trust(inf)
+        fetch(near, "a")
+        fetch(near, "b")
+
+        match by:
+            case "read":
+                near.read("a")
+            case "reader":
+                near.reader(print)("a")
+            case "read_many":
+                near.read_many(["a"])
+        fetch(near, "c")
+
+        assert [read(near, key) for key in "abc"] == ["v1", None, "v1"]
 
 
 def test_a_str_subclass_is_read_as_its_text(near):
@@ -431,6 +457,31 @@ def test_a_bell_rings_at_the_invalidation_of_its_key(near):
         waiting.result(PATIENCE / 2)
     bell.close()
     other.close()
+
+
+def test_a_bell_that_does_not_ring_is_waited_for(near):
+    bell = near.bell("k")
+    near.invalidate(["k"])
+    bell.wait(PATIENCE)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bell.wait, PATIENCE)
+        woken = wait([waiting], 0.05).done
+        near.invalidate(["k"])
+        waiting.result(PATIENCE / 2)
+    bell.close()
+
+    assert woken == set()
+
+
+def test_a_closed_bell_is_held_no_longer(near):
+    bell = near.bell("k")
+    there = weakref.ref(bell)
+
+    bell.close()
+    del bell
+
+    assert there() is None
 
 
 def test_a_closed_bell_leaves_the_others_of_its_key(near):
@@ -483,6 +534,50 @@ def test_a_store_and_an_invalidation_at_once_leave_nothing_stale(near):
             assert [key for key in keys if read(near, key)] == []
 
 
+class Watched(str):
+    """A key that calls `come` when it is looked up."""
+
+    def __hash__(self):
+        self.come()
+        return super().__hash__()
+
+
+@pytest.mark.parametrize("other", ["distrust", "reset"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda near, token, bell, key: near.begin(key),
+        lambda near, token, bell, key: near.store(token, b"v1", "v1", inf),
+        lambda near, token, bell, key: near.drop(token),
+        lambda near, token, bell, key: near.abandon(token),
+        lambda near, token, bell, key: near.wrote([key]),
+        lambda near, token, bell, key: near.invalidate([key]),
+        lambda near, token, bell, key: near.read_many([key]),
+        lambda near, token, bell, key: near.bell(key),
+        lambda near, token, bell, key: bell.close(),
+    ],
+    ids=["begin", "store", "drop", "abandon", "wrote", "invalidate", "read_many", "bell", "close"],
+)
+def test_no_other_thread_comes_into_the_middle_of_a_step(near, step, other):
+    fetch(near)
+    key = Watched("k")
+    key.come = bool
+    token, bell = near.begin("k"), near.bell(key)
+    calls, came = [], []
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def come():
+            calls.append(pool.submit(getattr(near, other)))
+            came.append(wait(calls[-1:], 0.02).done)
+
+        key.come = come
+        step(near, token._replace(key=key), bell, key)
+        key.come = bool
+
+    assert set() in came
+
+
 def test_values_are_let_go_of_without_the_lock(near):
     """A value whose finalizer waits for another thread, which needs the near cache."""
 
@@ -505,3 +600,16 @@ def test_values_are_let_go_of_without_the_lock(near):
         remove()
 
     assert len(freed) == len(removals)
+
+
+def test_the_rules_hold_where_hits_take_the_lock():
+    """Without a GIL they do; here it is only said that there is none."""
+    look = (
+        "import sys; sys._is_gil_enabled = lambda: False\n"
+        "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", look, "-qx", __file__, "-k", "not take_the_lock"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+
+    assert done.returncode == 0, done.stdout
