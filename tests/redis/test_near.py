@@ -4,8 +4,10 @@ What the server has is `v1`, then `v2`; a fetch is `begin` before the request is
 when its answer is here.
 """
 
+import os
 import subprocess
 import sys
+import sysconfig
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,7 +15,7 @@ from math import inf
 
 import pytest
 
-from cache.near import Near
+from cache.near import Near, Token
 from cache.patterns import compile_glob
 
 PATIENCE = 10
@@ -321,6 +323,16 @@ def test_a_reset_empties_it_and_refuses_what_is_under_way(near):
     assert read(near, "l") == "v1"
 
 
+def test_a_reset_after_an_invalidation_refuses_what_is_under_way_too(near):
+    token = near.begin("k")
+    near.invalidate(["k"])
+
+    near.reset()
+    near.store(token, b"v1", "v1", inf)
+
+    assert read(near) is None
+
+
 def test_an_entry_is_gone_at_exactly_its_bound(near, clock):
     fetch(near, ttl=inf)
 
@@ -353,13 +365,73 @@ def test_life_counts_from_before_the_request(near, clock):
     assert read(near) is None
 
 
-def test_an_answer_that_took_longer_than_its_life_is_not_stored(near, clock):
+@pytest.mark.parametrize("seconds", [10, 11])
+def test_an_answer_that_took_as_long_as_its_life_is_not_stored(near, clock, seconds):
     token = near.begin("k")
-    clock.tick(10)
+    clock.tick(seconds)
 
     near.store(token, b"v1", "v1", 10)
 
     assert read(near) is None
+    assert near.stats().size == 0
+
+
+def test_a_short_life_is_enough_to_be_stored(near):
+    fetch(near, ttl=0.001)
+
+    assert read(near) == "v1"
+
+
+def test_what_comes_as_the_trust_ends_is_not_stored(near, clock):
+    token = near.begin("k")
+    near.trust(token.began + 1)
+    clock.tick(1)
+
+    near.store(token, b"v1", "v1", inf)
+    near.trust(inf)
+
+    assert read(near) is None
+
+
+def test_nothing_is_trusted_at_first():
+    with Near(100, bound=60) as near:
+        assert not near.trusted()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda near, token: near.store(token, b"v1", "v1", inf),
+        lambda near, token: near.drop(token),
+        lambda near, token: near.abandon(token),
+    ],
+    ids=["store", "drop", "abandon"],
+)
+def test_a_key_that_nobody_fetches_any_more_takes_no_room(near, end):
+    first, second = near.begin("k"), near.begin("k")
+    end(near, first)
+    third = near.begin("k")
+    end(near, second)
+    end(near, third)
+
+    assert first.fetches is second.fetches is third.fetches
+    assert near.begin("k").fetches is not first.fetches
+
+
+def test_a_fetch_may_end_in_a_forked_child_that_it_did_not_begin_in(near):
+    token = near.begin("k")
+
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            near.abandon(token)
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.mark.parametrize("bound", [0, -1, inf, float("nan")])
@@ -572,10 +644,46 @@ def test_no_other_thread_comes_into_the_middle_of_a_step(near, step, other):
             came.append(wait(calls[-1:], 0.02).done)
 
         key.come = come
-        step(near, token._replace(key=key), bell, key)
+        step(near, Token(key, *token[1:]), bell, key)
         key.come = bool
 
     assert set() in came
+
+
+class Count(int):
+    """A number that calls `come` when it is added to."""
+
+    def __add__(self, other):
+        self.come()
+        return int(self) + other
+
+
+def test_no_other_thread_comes_into_the_middle_of_a_reset(near):
+    epoch, came = Count(0), []
+    near.begin("k").fetches.epoch = epoch
+
+    with ThreadPoolExecutor(1) as pool:
+        epoch.come = lambda: came.append(wait([pool.submit(near.begin, "k")], 0.02).done)
+        near.reset()
+
+    assert came == [set()]
+
+
+def test_a_hit_waits_for_no_step_under_way_where_there_is_a_gil(near):
+    fetch(near, "hit")
+    key, came = Watched("k"), []
+
+    with ThreadPoolExecutor(2) as pool:
+
+        def come():
+            calls = [pool.submit(get, "hit") for get in (near.read, near.reader(print))]
+            came.append(len(wait(calls, 0.1).done))
+
+        key.come = come
+        near.wrote([key])
+        key.come = bool
+
+    assert came[0] == (0 if sysconfig.get_config_var("Py_GIL_DISABLED") else 2)
 
 
 def test_values_are_let_go_of_without_the_lock(near):
@@ -608,7 +716,7 @@ def test_the_rules_hold_where_hits_take_the_lock():
         "import sys; sys._is_gil_enabled = lambda: False\n"
         "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", look, "-qx", __file__, "-k", "not take_the_lock"]
+    command = [sys.executable, "-c", look, "-qx", __file__, "-k", "not take_the_lock and not a_gil"]
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
 
