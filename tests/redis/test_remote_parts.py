@@ -177,7 +177,7 @@ def test_what_is_no_value_without_a_secret_is_said(raw, said):
 class Way:
     """A way to a server that takes what it is given."""
 
-    patience = 0.0
+    patience, moves = 0.0, False
 
     def __init__(self):
         self.removed, self.dropped = [], 0
