@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from .nodes import slots_by_primary
@@ -96,7 +95,7 @@ class _Cluster:
             try:
                 nodes = [*slots_by_primary(self._client)]
                 self._look = False
-            except (redis.RedisError, RedisClusterException):
+            except Exception:  # redis-py's, among others
                 pass  # once more the next time; they are those that the client knows
         for node in nodes:
             # One that the client has got a key from stays, whatever it forgets meanwhile.

@@ -208,9 +208,10 @@ class ClusterLink(Link):
     """The way to a cluster: steps with keys of one slot are one moment, others go key by key."""
 
     def __init__(self, client: Any) -> None:
-        """Have the client know nodes without slots too."""
+        """Have the client know nodes without slots too, and not wait in line to ask for others."""
         super().__init__(client)
         nodes.meet_strangers(client)
+        nodes.ask_one_at_a_time(client)
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Return the texts at `names`, in one trip to each node."""
@@ -274,6 +275,12 @@ class ClusterLink(Link):
         """Ask the nodes who is a primary now."""
         with contextlib.suppress(*ServerError):
             self._client.nodes_manager.initialize()
+
+    def close(self) -> None:
+        """Close the connections. A later call opens others."""
+        super().close()
+        # Without one redis-py sends commands anywhere, and its pipelines fail.
+        self._client.set_default_node(self._client.get_primaries()[0])
 
     def _asked(self) -> dict[str, Any]:
         # By the client, which looks for other nodes where this one is gone.

@@ -5,6 +5,8 @@ knows no node that has joined until a key is asked for whose slot went there, an
 slot yet, while keys of slots on their way are there already.
 """
 
+import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +33,26 @@ def meet_strangers(client: Any) -> None:
         return node
 
     client.get_node = get_node
+
+
+def ask_one_at_a_time(client: Any) -> None:
+    """Have one thread at a time ask for the slots' owners, and the others go on with those known.
+
+    They would wait for it, and then ask too, one after the other, where it has not succeeded: with
+    nodes that are silent the last of thirty threads waits for half a minute.
+    """
+    ask = client.nodes_manager.initialize
+    asking: dict[int, threading.Lock] = {}  # by process, as a fork may happen meanwhile
+
+    def initialize(*given: Any, **options: Any) -> None:
+        lock = asking.setdefault(os.getpid(), threading.Lock())
+        if lock.acquire(blocking=False):
+            try:
+                ask(*given, **options)
+            finally:
+                lock.release()
+
+    client.nodes_manager.initialize = initialize
 
 
 def _met(client: Any, host: str, port: int) -> Any:
@@ -62,9 +84,8 @@ def slots_by_primary(client: Any) -> dict[Any, Slots]:
                 found[known[name]] = line["slots"]
                 break
         else:
-            if not line["slots"]:
-                host, _, port = names[0].rpartition(":")
-                found[_met(client, host, int(port))] = []
+            host, _, port = names[0].rpartition(":")
+            found[_met(client, host, int(port))] = line["slots"]
     return found
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.servers import (
     fail_over,
     is_primary,
     join,
+    let_pass,
     seconds_of,
 )
 
@@ -27,10 +29,31 @@ LONGEST = DEADLINE + 2 * TIMEOUT + 1.0  # seconds; the last is for a machine tha
 KEYS = [f"k{n}" for n in range(90)]
 
 
+@pytest.fixture(scope="module")
+def nodes(binary, tmp_path_factory) -> Iterator[list[Server]]:
+    """Run three primaries and a replica of the first, that may change their parts."""
+    with clustered(binary, tmp_path_factory.mktemp("pairs"), replicas=1) as servers:
+        yield servers
+
+
 @pytest.fixture
-def nodes(binary, tmp_path) -> Iterator[list[Server]]:
-    """Run three primaries and a replica of the first, and undo what a test did."""
+def pair(nodes) -> tuple[Server, Server]:
+    """Return the primary that has a replica, and that."""
+    first, last = nodes[0], nodes[3]
+    return (first, last) if is_primary(first) else (last, first)
+
+
+@pytest.fixture
+def fragile(binary, tmp_path) -> Iterator[list[Server]]:
+    """Run the same for one test alone, that fails over soon."""
     with clustered(binary, tmp_path, replicas=1, timeout=0.7) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def steady(binary, tmp_path_factory) -> Iterator[list[Server]]:
+    """Run three primaries that do not mind if one is silent."""
+    with clustered(binary, tmp_path_factory.mktemp("steady"), timeout=15.0) as servers:
         yield servers
 
 
@@ -103,38 +126,45 @@ def check_every_verb(cache: Any, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("near", [None, 1000])
-def test_every_verb_works_again_after_a_failover_without_loss(nodes, near, tmp_path):
+def test_every_verb_works_again_after_a_failover_without_loss(nodes, pair, near, tmp_path):
     with open_cache(nodes, near=near) as cache:
         check_every_verb(cache, tmp_path)
 
-        fail_over(nodes[3])
+        fail_over(pair[1])
 
         check_every_verb(cache, tmp_path)
 
 
-@pytest.mark.parametrize(("fault", "near"), [("kill", None), ("kill", 1000), ("freeze", 1000)])
-def test_every_verb_works_again_after_a_primary_was_lost(nodes, fault, near, tmp_path):
+@pytest.mark.parametrize(
+    ("fault", "near"),
+    [
+        pytest.param("kill", None, marks=pytest.mark.soak),
+        ("kill", 1000),
+        pytest.param("freeze", 1000, marks=pytest.mark.soak),
+    ],
+)
+def test_every_verb_works_again_after_a_primary_was_lost(fragile, fault, near, tmp_path):
     """A call ends in time meanwhile, with what it is for or CacheUnavailable."""
-    with open_cache(nodes, near=near) as cache:
+    with open_cache(fragile, near=near) as cache:
         cache.set_many(dict.fromkeys(KEYS, 1))
-        with nodes[0].client() as client, nodes[3].client() as copy:
+        with fragile[0].client() as client, fragile[3].client() as copy:
             eventually(lambda: client.dbsize() == copy.dbsize())
 
-        getattr(nodes[0], fault)()
+        getattr(fragile[0], fault)()
         ended = False
         while not ended:
             for verb in VERBS:
                 assert seconds_of(lambda verb=verb: failing(verb, cache)) < LONGEST
-            ended = is_primary(nodes[3])
+            ended = is_primary(fragile[3])
 
         eventually(lambda: not failing(cache.get_many, KEYS))
         assert cache.get_many(KEYS) == dict.fromkeys(KEYS, 1)
         check_every_verb(cache, tmp_path)
         if fault == "kill":
-            nodes[0].restart()
+            fragile[0].restart()
         else:
-            nodes[0].thaw()
-        eventually(lambda: not is_primary(nodes[0]))
+            fragile[0].thaw()
+        eventually(lambda: not is_primary(fragile[0]))
         check_every_verb(cache, tmp_path)
 
 
@@ -174,9 +204,8 @@ def test_every_verb_works_while_a_slot_moves(primaries, near, tmp_path):
         check_every_verb(cache, tmp_path)
 
 
-@pytest.mark.parametrize("near", [None, 1000])
-@pytest.mark.parametrize("one_slot", [False, True])
-def test_a_slot_that_is_half_moved_is_all_there(primaries, near, one_slot, tmp_path):
+@pytest.mark.parametrize(("one_slot", "near"), [(False, None), (True, 1000)])
+def test_a_slot_that_is_half_moved_is_all_there(primaries, one_slot, near):
     """What steps with several keys of it say is TRYAGAIN, all the time."""
     with open_cache(primaries, near=near, one_slot=one_slot, namespace="half") as cache:
         keys = [f"{{t}}{n}" for n in range(40)]
@@ -320,16 +349,16 @@ def listened_to(server: Server) -> bool:
         return bool(client.info("clients")["tracking_clients"])
 
 
-def test_a_near_cache_follows_the_new_primary_though_nobody_misses_a_key(nodes):
+def test_a_near_cache_follows_the_new_primary_though_nobody_misses_a_key(nodes, pair):
     """All reads are near, so nothing that redis-py is asked for would lead it there."""
     with open_cache(nodes, near=1000) as cache, open_cache(nodes) as other:
         cache.set_many(dict.fromkeys(KEYS, 1))
         warm(cache, nodes)
         before = fetches(nodes)
 
-        fail_over(nodes[3])
+        fail_over(pair[1])
 
-        eventually(lambda: listened_to(nodes[3]) and not listened_to(nodes[0]))
+        eventually(lambda: listened_to(pair[1]) and not listened_to(pair[0]))
         eventually(lambda: cache.health()["tracking"])
         assert cache.get_many(KEYS) == dict.fromkeys(KEYS, 1)
         assert [cache.get(key) for key in KEYS] == [1] * len(KEYS)
@@ -339,28 +368,75 @@ def test_a_near_cache_follows_the_new_primary_though_nobody_misses_a_key(nodes):
         assert eventually(lambda: cache.get_many(KEYS) == dict.fromkeys(KEYS, 2), BOUND)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
-def test_a_near_cache_comes_back_though_no_key_of_the_lost_primary_is_used(nodes, fault):
-    with open_cache(nodes, near=1000) as cache, open_cache(nodes) as other:
-        for server in nodes:  # or the others would refuse, which leads redis-py on
+def test_a_near_cache_comes_back_though_no_key_of_the_lost_primary_is_used(fragile, fault):
+    with open_cache(fragile, near=1000) as cache, open_cache(fragile) as other:
+        for server in fragile:  # or the others would refuse, which leads redis-py on
             with server.client() as client:
                 client.config_set("cluster-require-full-coverage", "no")
-        keys = [key for key in KEYS if owner_of(slot_of(key), nodes) is nodes[1]]
+        keys = [key for key in KEYS if owner_of(slot_of(key), fragile) is fragile[1]]
         cache.set_many(dict.fromkeys(keys, 1))
-        warm(cache, nodes[1:2], keys)
+        warm(cache, fragile[1:2], keys)
 
-        getattr(nodes[0], fault)()
+        getattr(fragile[0], fault)()
 
-        before = fetches(nodes[1:2])
-        eventually(lambda: cache.get_many(keys) and fetches(nodes[1:2]) > before, BOUND)
-        eventually(lambda: is_primary(nodes[3]))
-        eventually(lambda: listened_to(nodes[3]))
-        warm(cache, nodes[1:2], keys)
+        before = fetches(fragile[1:2])
+        eventually(lambda: cache.get_many(keys) and fetches(fragile[1:2]) > before, BOUND)
+        eventually(lambda: is_primary(fragile[3]))
+        eventually(lambda: listened_to(fragile[3]))
+        warm(cache, fragile[1:2], keys)
         for number in range(2, 12):
             other.set_many(dict.fromkeys(keys, number))
             assert eventually(lambda: set(cache.get_many(keys).values()) == {number}, BOUND)
-        nodes[0].restart() if fault == "kill" else nodes[0].thaw()
-        eventually(lambda: not is_primary(nodes[0]))
-        warm(cache, nodes[1:2], keys)
-        assert listened_to(nodes[3])
-        assert eventually(lambda: not listened_to(nodes[0]))
+        fragile[0].restart() if fault == "kill" else fragile[0].thaw()
+        eventually(lambda: not is_primary(fragile[0]))
+        warm(cache, fragile[1:2], keys)
+        assert listened_to(fragile[3])
+        assert eventually(lambda: not listened_to(fragile[0]))
+
+
+@contextlib.contextmanager
+def silent(servers: list[Server]) -> Iterator[None]:
+    """Have servers say nothing for the length of a `with` block, and do what they heard after it."""
+    for server in servers:
+        server.freeze()
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.thaw()
+
+
+def test_threads_do_not_wait_in_line_for_silent_nodes(steady):
+    with open_cache(steady) as cache:
+        cache.set_many(dict.fromkeys(KEYS, 1))
+        for verb in (lambda: cache.get_many(KEYS), cache.keys):
+            with silent(steady), ThreadPoolExecutor(20) as pool:
+                calls = [
+                    pool.submit(lambda verb=verb: seconds_of(lambda: failing(verb)))
+                    for _ in range(20)
+                ]
+                # Each of the three is asked for the slots' owners.
+                assert max(call.result() for call in calls) < LONGEST + 2 * TIMEOUT
+        assert eventually(lambda: cache.health()["connected"])
+
+
+def test_an_increment_is_not_sent_twice_when_no_node_says_who_owns_its_slot(steady):
+    with open_cache(steady, namespace="once") as cache:
+        cache["n"] = cache.increment("known") - 1
+        with silent(steady), pytest.raises(CacheUnavailable):
+            cache.increment("n")
+
+        eventually(lambda: cache.get("n"))
+        let_pass(0.3)
+        assert cache["n"] == 1
+
+
+def test_every_verb_works_when_the_cache_has_been_closed(steady, tmp_path):
+    cache = open_cache(steady, near=1000)
+    cache["k"] = 1
+    cache.close()
+
+    check_every_verb(cache, tmp_path)
+    cache.close()
