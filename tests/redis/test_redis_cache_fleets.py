@@ -112,6 +112,8 @@ def test_what_a_node_refuses_is_said_and_the_nodes_are_asked_anew(cluster):
         try:
             with pytest.raises(CacheUnavailable, match="refuses"):
                 cache["k"] = 1
+            with pytest.raises(CacheUnavailable, match="refuses"):
+                cache.set_many({"k": 1, "l": 2})
         finally:
             for port in ports:
                 with redis.Redis(port=port) as node:
