@@ -1,67 +1,73 @@
 """TLS before a server that has none: it is ended here, and what it says passed on."""
 
-import asyncio
 import contextlib
+import select
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 
 _PATIENCE = 10.0  # seconds
+_FAILED = (OSError, ValueError)  # the latter of a socket that was closed
+
+
+class Ending:
+    """Passes on what comes in by TLS, and back; one thread for each connection, as TLS needs it."""
+
+    def __init__(self, target: int, context: ssl.SSLContext) -> None:
+        self._target = target
+        self._context = context
+        self._closing = False
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            plain, _ = self._listener.accept()
+            if self._closing:
+                plain.close()
+                return
+            plain.settimeout(_PATIENCE)
+            client = self._context.wrap_socket(plain, True, do_handshake_on_connect=False)
+            self._sockets.append(client)
+            self._threads.append(threading.Thread(target=self._pass, args=(client,), daemon=True))
+            self._threads[-1].start()
+
+    def _pass(self, client: ssl.SSLSocket) -> None:
+        with client, contextlib.suppress(*_FAILED):
+            client.do_handshake()
+            with socket.create_connection(("127.0.0.1", self._target), _PATIENCE) as server:
+                self._sockets.append(server)
+                while True:
+                    ready, _, _ = select.select([client, server], [], [])
+                    for one, other in ((client, server), (server, client)):
+                        if one in ready:
+                            data = one.recv(65_536)  # a TLS record is smaller: none stays behind
+                            if not data:
+                                return
+                            other.sendall(data)
+
+    def close(self) -> None:
+        """End it: no thread and no socket stays."""
+        self._closing = True
+        socket.create_connection(("127.0.0.1", self.port)).close()  # wakes who accepts
+        self._threads[0].join(_PATIENCE)
+        self._listener.close()
+        for one in list(self._sockets):
+            with contextlib.suppress(*_FAILED):
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(_PATIENCE)
 
 
 @contextlib.contextmanager
 def tls_before(port: int, context: ssl.SSLContext) -> Iterator[int]:
     """Listen for the length of a `with` block, and give the port that does."""
-    ready: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    serving = _served(port, context, ready)
-    thread = threading.Thread(target=lambda: asyncio.run(serving), daemon=True)
-    thread.start()
-    port, loop, ended = ready.result(_PATIENCE)
+    ending = Ending(port, context)
     try:
-        yield port
+        yield ending.port
     finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(_PATIENCE)
-
-
-async def _served(
-    target: int,
-    context: ssl.SSLContext,
-    ready: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]],
-) -> None:
-    ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.set_exception_handler(lambda loop, said: None)  # handshakes that fail, as they should
-    relays: set[asyncio.Task[None]] = set()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        this = asyncio.current_task()
-        assert this is not None
-        relays.add(this)
-        with contextlib.suppress(OSError):
-            asking, answering = await asyncio.open_connection("127.0.0.1", target)
-            both = asyncio.gather(_passed_on(reader, answering), _passed_on(asking, writer))
-            try:
-                await both
-            except asyncio.CancelledError:
-                pass
-            finally:
-                answering.transport.abort()
-        writer.transport.abort()
-        relays.discard(this)
-
-    server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
-    ready.set_result((server.sockets[0].getsockname()[1], loop, ended))
-    await ended.wait()
-    server.close()
-    for task in list(relays):
-        task.cancel()
-    await asyncio.gather(*relays)
-
-
-async def _passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+        ending.close()
