@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .nodes import slots_by_primary
+from .nodes import primaries
 
 _PATIENCE = 0.5  # seconds, where the client has no timeouts of its own
 _REST = 20  # times as long as a question to the sentinels took, before the next one
@@ -93,7 +93,7 @@ class _Cluster:
         if self._look:
             self._dials = {}
             try:
-                nodes = [*slots_by_primary(self._client)]
+                nodes = [primary.node for primary in primaries(self._client).values()]
                 self._look = False
             except Exception:  # redis-py's, among others
                 pass  # once more the next time; they are those that the client knows

@@ -253,8 +253,8 @@ class ClusterLink(Link):
         meanwhile is walked over again.
         """
         if cursor is None:
-            found = nodes.slots_by_primary(self._client)
-            cursor = list(found), None, found
+            found = nodes.primaries(self._client)
+            cursor = [primary.node for primary in found.values()], None, found
         left, at, before = cursor
         chosen = () if kind is None else ("TYPE", kind)
         at, names = self._client.get_redis_connection(left[0]).execute_command(
@@ -280,7 +280,8 @@ class ClusterLink(Link):
         """Close the connections. A later call opens others."""
         super().close()
         # Without one redis-py sends commands anywhere, and its pipelines fail.
-        self._client.set_default_node(self._client.get_primaries()[0])
+        for node in self._client.get_primaries()[:1]:
+            self._client.set_default_node(node)
 
     def _asked(self) -> dict[str, Any]:
         # By the client, which looks for other nodes where this one is gone.

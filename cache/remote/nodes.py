@@ -8,13 +8,20 @@ slot yet, while keys of slots on their way are there already.
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.cluster import PRIMARY, ClusterNode, RedisCluster, get_node_name
 
 _NOT_THERE = {"noaddr", "handshake", "fail", "fail?"}
 
 Slots = list[list[str]]  # the first and the last of each range, or one slot alone
+
+
+class Primary(NamedTuple):
+    """A node as the client has it, and what slots it has."""
+
+    node: Any
+    slots: Slots
 
 
 def meet_strangers(client: Any) -> None:
@@ -41,10 +48,14 @@ def ask_one_at_a_time(client: Any) -> None:
     They would wait for it, and then ask too, one after the other, where it has not succeeded: with
     nodes that are silent the last of thirty threads waits for half a minute.
     """
-    ask = client.nodes_manager.initialize
+    manager = client.nodes_manager
+    ask, nodes = manager.initialize, dict(manager.startup_nodes)
     asking: dict[int, threading.Lock] = {}  # by process, as a fork may happen meanwhile
 
     def initialize(*given: Any, **options: Any) -> None:
+        # redis-py 6 forgets each node that fails, and once all have it knows none for good.
+        if not manager.startup_nodes:  # pragma: no cover - redis-py 6 only
+            manager.startup_nodes.update(nodes)
         lock = asking.setdefault(os.getpid(), threading.Lock())
         if lock.acquire(blocking=False):
             try:
@@ -52,7 +63,7 @@ def ask_one_at_a_time(client: Any) -> None:
             finally:
                 lock.release()
 
-    client.nodes_manager.initialize = initialize
+    manager.initialize = initialize
 
 
 def _met(client: Any, host: str, port: int) -> Any:
@@ -61,14 +72,14 @@ def _met(client: Any, host: str, port: int) -> Any:
     return client.nodes_manager.nodes_cache.setdefault(node.name, node)
 
 
-def slots_by_primary(client: Any) -> dict[Any, Slots]:
-    """Return the primaries there are now, as nodes of the client's, and what slots each has.
+def primaries(client: Any) -> dict[str, Primary]:
+    """Return the primaries there are now, by their names.
 
     Asks one of them, and has the client ask for the slots' owners where it knows others.
     """
     told = client.execute_command("CLUSTER NODES", target_nodes=RedisCluster.RANDOM)
     if any(address.startswith(":") for address in told):  # a node that has met no other
-        return {node: [] for node in client.get_primaries()}
+        return {name: Primary(node, []) for name, node in _known(client).items()}
     lines = [
         (_names(client, address, line), line) for address, line in told.items() if _may_have(line)
     ]
@@ -77,15 +88,15 @@ def slots_by_primary(client: Any) -> dict[Any, Slots]:
     if strange or known.keys() - {name for names, _ in lines for name in names}:
         client.nodes_manager.initialize()
         known = _known(client)
-    found: dict[Any, Slots] = {node: [] for node in known.values()}
+    found = {name: Primary(node, []) for name, node in known.items()}
     for names, line in lines:
         for name in names:
             if name in known:
-                found[known[name]] = line["slots"]
+                found[name] = Primary(known[name], line["slots"])
                 break
         else:
             host, _, port = names[0].rpartition(":")
-            found[_met(client, host, int(port))] = line["slots"]
+            found[names[0]] = Primary(_met(client, host, int(port)), line["slots"])
     return found
 
 
@@ -109,15 +120,16 @@ def _names(client: Any, address: str, line: Mapping[str, Any]) -> list[str]:
     return [get_node_name(*place) for place in places]
 
 
-def which_took_over(client: Any, before: Mapping[Any, Slots]) -> list[Any]:
+def which_took_over(client: Any, before: Mapping[str, Primary]) -> list[Any]:
     """Return those of the nodes that have slots, or are about to, which they had not `before`."""
     found = []
-    for node in slots_by_primary(client):
+    for name, (node, _) in primaries(client).items():
         # Which slots are on their way only the node itself says.
         told = client.get_redis_connection(node).execute_command("CLUSTER NODES")
         [own] = [line for line in told.values() if "myself" in line["flags"]]
         importing = any(move["state"] == "importing" for move in own["migrations"])
-        if importing or _each(own["slots"]) - _each(before.get(node, [])):
+        had = before[name].slots if name in before else []
+        if importing or _each(own["slots"]) - _each(had):
             found.append(node)
     return found
 
