@@ -80,9 +80,7 @@ class Breaker:
         with self._lock:
             if ticket != self._ticket:
                 return
-            self._failures = 0
-            if self._until is not None:
-                self._until, self._probing = None, False
+            self._failures, self._until = 0, None
 
     def failed(self, ticket: int) -> None:
         """Note that the server did not answer the call."""

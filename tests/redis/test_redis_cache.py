@@ -1,6 +1,7 @@
 """What `RedisCache` promises beyond the contract: one trip a verb, native numbers, no code run."""
 
 import copyreg
+import inspect
 import logging
 import math
 import os
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from cache import DistributedCache, SnapshotError, connect
+from cache import CacheStats, DistributedCache, SnapshotError, connect
 from cache.near import Near
 from cache.redis_cache import RedisCache
 from tests.servers import Server
@@ -93,6 +94,36 @@ def test_a_verb_is_one_round_trip(server, verb, near):
         VERBS[verb](cache)
 
     assert len(wire.commands) == 1, wire.commands
+
+
+def test_the_defaults_of_the_options():
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(RedisCache).parameters.items()
+        if name != "client"
+    }
+
+    assert defaults == {
+        "namespace": "cache",
+        "default_ttl": None,
+        "trust": (),
+        "secret": None,
+        "near": None,
+        "staleness": 60.0,
+        "heartbeat": 1.0,
+        "lease": 10.0,
+        "on_error": "raise",
+        "attempts": 3,
+        "deadline": 2.0,
+        "threshold": 5,
+        "cooldown": 1.0,
+        "one_slot": False,
+    }
+
+
+@pytest.mark.parametrize("near", [None, 100])
+def test_a_new_cache_has_counted_nothing_and_knows_no_bound(make, near):
+    assert make(near=near).stats() == CacheStats(0, 0, 0, 0, size=0, max_size=2**63 - 1)
 
 
 def test_numbers_are_the_servers_own(server, cache):
@@ -247,6 +278,7 @@ def test_an_unreadable_value_is_logged_once_for_each_type_and_counted(make, capl
     assert [record.message.rpartition(":")[2] for record in caplog.records] == [
         f" {__name__}.Point is neither plain data nor trusted"
     ]
+    assert {record.name for record in caplog.records} == {"cache"}
     assert reader.health()["unreadable"] == reader.stats().misses == 4
     assert isinstance(writer.get("a"), Point)
 

@@ -315,6 +315,11 @@ def test_begun_anew_it_owes_the_same_and_waits_for_no_other_thread(calls_over, w
     assert (removed, way.removed[:1]) == (["k*", "l*"], [b"a"])
 
 
+@pytest.mark.parametrize(("life", "ms"), [(10.0, b"10000"), (0.0014, b"1"), (1e-9, b"1")])
+def test_a_lease_lives_for_whole_milliseconds_one_at_least(life, ms):
+    assert Leases(life, print).ms == ms
+
+
 def test_a_lease_that_is_not_renewed_is_logged_and_the_next_one_is_tried(caplog, wait_until):
     renewed = []
 
@@ -328,7 +333,58 @@ def test_a_lease_that_is_not_renewed_is_logged_and_the_next_one_is_tried(caplog,
         assert wait_until(lambda: len(renewed) > 3)
 
     assert caplog.text.count("ZeroDivisionError: on purpose") == 2
+    assert {record.name for record in caplog.records} == {"cache"}
     assert wait_until(lambda: "cache-leases" not in [each.name for each in threading.enumerate()])
+
+
+def test_one_thread_renews_all_leases(wait_until):
+    renewed, threads = [], set()
+
+    def renew(name, token):
+        renewed.append((name, token))
+        threads.add(threading.get_ident())
+
+    leases = Leases(0.03, renew)
+    with leases.holding(b"k", b"one"), leases.holding(b"l", b"other"):
+        assert wait_until(lambda: len(renewed) > 4)
+
+    assert set(renewed) == {(b"k", b"one"), (b"l", b"other")}
+    assert len(threads) == 1
+
+
+def test_two_leases_are_not_taken_at_once():
+    """Else a thread that finds none to renew could end as one begins that counts on it."""
+    leases, came = Leases(0.03, lambda name, token: None), []
+
+    def hold():
+        with leases.holding(b"k", b"other"):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+
+        class Watched(bytes):
+            def __hash__(self):
+                came.append(wait([pool.submit(hold)], 0.02).done)
+                return super().__hash__()
+
+        with leases.holding(b"k", Watched(b"token")):
+            pass
+
+    assert came[0] == set()
+
+
+def test_begun_anew_it_renews_no_lease_from_before(wait_until):
+    """As in a forked child, whose parent has the leases, and the thread."""
+    renewed = []
+    leases = Leases(0.15, lambda name, token: renewed.append(token))
+
+    with leases.holding(b"k", b"parent's"):
+        leases.reset()
+        renewed.clear()
+        with leases.holding(b"k", b"child's"):
+            assert wait_until(lambda: len(renewed) > 2)
+
+    assert set(renewed) == {b"child's"}
 
 
 def test_where_no_thread_starts_a_factory_still_runs(monkeypatch):
