@@ -141,7 +141,7 @@ class Tracking:
         servers: Callable[[], Mapping[Any, Dial]],
         prefix: bytes,
         key_of: Callable[[bytes], str],
-        heartbeat: float = 1.0,
+        heartbeat: float,
         question: Sequence[bytes] = (b"PING",),
         changed: Callable[[Any, Any], bool] = lambda name, answer: False,
     ) -> None:

@@ -1,8 +1,10 @@
 """The listener, word by word: a server that says what the test says, and time that is turned."""
 
+import logging
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from cache.remote.dial import servers
 from cache.tracking import Tracking
 from tests.listening import Scripted, Sink, listeners
-from tests.servers import PATIENCE
+from tests.servers import PATIENCE, seconds_of
 
 HEARTBEAT = 0.75  # seconds that the tests turn; a third, and a sixth, are exact too
 PING = b"*1\r\n$4\r\nPING\r\n"
@@ -214,6 +216,87 @@ def test_a_part_of_a_record_of_tls_is_waited_for(server, sink, listen, wait_unti
     server.says(invalidation(b"ns:k"))
 
     assert wait_until(lambda: sink.told == ["reset", ["k"]])
+
+
+def test_a_server_that_does_not_say_whether_it_tells_is_left(server, listen):
+    listen().start()
+    server.hears(b"TRACKING")
+
+    took = seconds_of(server.is_left)
+
+    assert took < PATIENCE / 2
+
+
+def test_why_a_server_does_not_tell_is_said(server, listen, wait_until, caplog):
+    listen().start()
+    server.hears(b"TRACKING")
+    server.says(b"-ERR not here\r\n")
+
+    assert wait_until(lambda: caplog.records)
+    assert [(record.name, record.message) for record in caplog.records] == [
+        ("cache", "no near cache, as writes cannot be followed: ERR not here")
+    ]
+
+
+def test_why_a_server_was_left_is_said_to_who_debugs(tracking, server, clock, wait_until, caplog):
+    with caplog.at_level(logging.DEBUG, "cache"):
+        beat(server, clock)
+        clock.tick(HEARTBEAT + 0.001)
+        server.is_left()
+
+        assert wait_until(lambda: caplog.records)
+    assert caplog.records[0].message == "tracking was cut: the server was silent for 0.75 s"
+
+
+def test_nothing_is_asked_before_a_third_of_the_heartbeat(tracking, server, clock):
+    clock.tick(HEARTBEAT / 3 - 0.001)
+    server.ends[0].settimeout(0.3)  # more than the thread sleeps
+
+    with pytest.raises(TimeoutError):
+        server.ends[0].recv(4096)
+
+
+def test_as_long_as_one_server_is_not_followed_there_is_no_lag(
+    server, make_server, sink, listen, wait_until
+):
+    other = make_server()
+    tracking = listen(lambda: {"a": server.dial, "b": other.dial})
+    before = tracking.lag
+    tracking.start()
+    server.welcomes()
+    other.hears(b"TRACKING")
+    meanwhile = tracking.lag
+    other.says(b"+OK\r\n")
+
+    assert wait_until(lambda: tracking.connected)
+    assert (before, meanwhile, tracking.lag) == (None, None, 0.0)
+
+
+def test_once_closed_it_is_not_connected(tracking, wait_until):
+    assert tracking.connected
+
+    tracking.close()
+
+    assert wait_until(lambda: not listeners())
+    assert not tracking.connected
+
+
+def test_two_threads_that_start_it_start_one_listener(server, listen, monkeypatch):
+    tracking, came, start = listen(), [], threading.Thread.start
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(print).result(PATIENCE)  # the pool has its thread then
+
+        def start_slowly(thread):
+            came.append(wait([pool.submit(tracking.start)], 0.05).done)
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_slowly)
+        tracking.start()
+
+    (listener,) = listeners()
+    assert (came, listener.daemon) == ([set()], True)
+    server.welcomes()
 
 
 def test_of_several_servers_all_must_answer(server, make_server, sink, listen, clock, wait_until):

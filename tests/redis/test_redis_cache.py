@@ -137,6 +137,12 @@ def test_numbers_are_the_servers_own(server, cache):
     assert server.client().get("cache:bool")[:1] == b"\x80"
 
 
+def test_a_life_is_counted_in_milliseconds_on_the_server(server, cache):
+    cache.set("k", 1, ttl=1000)
+
+    assert 900_000 < server.client().pttl("cache:k") <= 1_000_000
+
+
 @pytest.mark.parametrize("value", ["5", True, None, [1], b"5"])
 def test_what_is_no_number_is_not_counted_with_and_stays(server, cache, value):
     cache.set("k", value, ttl=60)
