@@ -43,9 +43,10 @@ def test_options_may_be_keywords():
         ("redis://localhost/shop", {}, "a database is a number, not 'shop'"),
         ("redis://localhost/²", {}, "a database is a number"),
         ("redis://localhost:port", {}, "a port is a number"),
-        ("redis://localhost:70000", {}, "from 1 to 65535"),
+        ("redis://localhost:٣", {}, "a port is a number"),
+        ("redis://localhost:65536", {}, "from 1 to 65535, not '65536'"),
         ("redis://[::1]:0", {}, "from 1 to 65535"),
-        ("redis://one,two", {}, "takes one host"),
+        ("redis://one,two", {}, "redis:// takes one host"),
         ("redis://localhost#1", {}, "no #fragment"),
         ("redis://?timeout=soon", {}, "'timeout' cannot be 'soon'"),
         ("redis://?timeout=0", {}, "timeout must be above zero"),
@@ -55,6 +56,11 @@ def test_options_may_be_keywords():
         ("redis://?staleness=inf&near=1", {}, "must be finite"),
         ("redis://?attempts=0", {}, "attempts must be at least 1"),
         ("redis://?threshold=0", {}, "threshold must be at least 1"),
+        ("redis://?default_ttl=nan", {}, "default_ttl must be above zero, not NaN"),
+        ("redis://?cooldown=0", {}, "cooldown must be above zero"),
+        ("redis://?deadline=0", {}, "deadline must be above zero"),
+        ("redis://?lease=0", {}, "lease must be above zero"),
+        ("redis://?heartbeat=0&near=1", {}, "heartbeat must be above zero"),
         ("redis://?on_error=ignore", {}, "on_error must be 'raise' or 'miss', not 'ignore'"),
         ("redis://?one_slot=perhaps", {}, "'one_slot' cannot be 'perhaps'"),
         ("redis://?namespace=", {}, "a namespace must not be empty"),
@@ -112,6 +118,26 @@ def test_a_servers_url_says_how_to_connect(url, expected):
     assert {**options, **expected} == options
     assert options["socket_timeout"] == 0.5
     assert options["retry"].get_retries() == 0
+
+
+def test_sentinels_are_asked_with_the_timeouts_and_not_with_what_the_service_wants():
+    parts = urlsplit("redis+sentinel://user:word@a,b:7/main/3")
+
+    with clients.client(parts, socket_timeout=0.5, max_connections=3) as client:
+        sentinels = client.connection_pool.sentinel_manager.sentinels
+        asked = [sentinel.get_connection_kwargs() for sentinel in sentinels]
+
+    assert [(options["host"], options["port"]) for options in asked] == [("a", 26379), ("b", 7)]
+    for options in asked:
+        assert options["socket_timeout"] == 0.5
+        assert options["retry"].get_retries() == 0
+        assert [options.get(name) for name in ("username", "password", "db")] == [None, None, 0]
+    assert client.connection_pool.max_connections == 3
+
+
+def test_why_a_cluster_is_not_reached_is_said():
+    with pytest.raises(CacheUnavailable, match=r"cannot be reached: .+"):
+        connect("redis+cluster://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])

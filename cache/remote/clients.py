@@ -60,7 +60,7 @@ def client(parts: SplitResult, **options: Any) -> Any:
 
 
 def _database(text: str) -> int:
-    if (text and not text.isascii()) or not (text or "0").isdigit():
+    if not text.isascii() or not (text or "0").isdigit():
         raise ValueError(f"a database is a number, not {text!r}")
     return int(text or 0)
 
@@ -69,11 +69,10 @@ def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
     """Return host and port of each of those that commas separate."""
     found = []
     for text in parts.netloc.rpartition("@")[2].split(","):
-        host, port = text, ""
         if text.startswith("["):  # IPv6
             host, _, port = text[1:].partition("]")
             port = port.removeprefix(":")
-        elif ":" in text:
+        else:
             host, _, port = text.partition(":")
         if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
             raise ValueError(f"a port is a number from 1 to 65535, not {port!r}")
