@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cache import CacheUnavailable, DistributedCache, connect
+from cache import CacheUnavailable, DistributedCache, connect, redis_cache
 from cache.redis_cache import RedisCache
 from cache.remote import clients
 
@@ -28,12 +28,15 @@ def test_options_may_be_keywords():
 @pytest.mark.parametrize(
     ("url", "options", "said"),
     [
-        ("mongo://host", {}, "unknown scheme 'mongo'"),
+        ("mongo://host", {}, "unknown scheme 'mongo'; there are memory://, redis://, rediss://,"),
+        ("memory:///path", {}, "no host or path"),
+        ("memory://#1", {}, "no host or path"),
+        ("memory://?cleanup_interval=0", {}, "cleanup_interval must be above zero"),
         ("no url", {}, "unknown scheme"),
         ("memory://?max_size=many", {}, "'max_size' cannot be 'many'"),
         ("memory://?max_size=", {}, "'max_size' cannot be ''"),
-        ("memory://?max_sise=5", {}, "'max_sise' is unknown"),
-        ("memory://", {"max_sise": 5}, "unknown option 'max_sise'"),
+        ("memory://?max_sise=5", {}, "'max_sise' is unknown; there are cleanup_interval, default"),
+        ("memory://", {"max_sise": 5}, "unknown option 'max_sise'; there are cleanup_interval, "),
         ("memory://?max_size=5", {"max_size": 5}, "'max_size' is given twice"),
         ("memory://?max_size=5&max_size=5", {}, "'max_size' is given twice"),
         ("memory://?secret=s", {}, "'secret' belongs into no URL"),
@@ -47,7 +50,7 @@ def test_options_may_be_keywords():
         ("redis://localhost:65536", {}, "from 1 to 65535, not '65536'"),
         ("redis://[::1]:0", {}, "from 1 to 65535"),
         ("redis://one,two", {}, "redis:// takes one host"),
-        ("redis://localhost#1", {}, "no #fragment"),
+        ("redis://localhost#1", {}, "redis:// takes no #fragment"),
         ("redis://?timeout=soon", {}, "'timeout' cannot be 'soon'"),
         ("redis://?timeout=0", {}, "timeout must be above zero"),
         ("redis://", {"connect_timeout": -1}, "connect_timeout must be above zero"),
@@ -138,6 +141,87 @@ def test_sentinels_are_asked_with_the_timeouts_and_not_with_what_the_service_wan
 def test_why_a_cluster_is_not_reached_is_said():
     with pytest.raises(CacheUnavailable, match=r"cannot be reached: .+"):
         connect("redis+cluster://127.0.0.1:1")
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Return the options that the next cache over a server is given, and those of its client."""
+    given = {}
+
+    def client(parts, **options):
+        given["scheme"], given["client"] = parts.scheme, options
+
+    monkeypatch.setattr(clients, "client", client)
+    monkeypatch.setattr(redis_cache, "RedisCache", lambda client, **options: given.update(options))
+    return given
+
+
+def test_a_url_gives_all_options_that_are_numbers_or_words(given):
+    connect(
+        "redis://?namespace=shop&default_ttl=1.5&near=2&staleness=3&heartbeat=4&lease=5"
+        "&on_error=miss&attempts=6&deadline=7&threshold=8&cooldown=9&one_slot=no",
+        trust=["decimal"],
+        secret=b"s",
+    )
+
+    assert given == {
+        "scheme": "redis",
+        "client": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
+        "namespace": "shop",
+        "default_ttl": 1.5,
+        "near": 2,
+        "staleness": 3.0,
+        "heartbeat": 4.0,
+        "lease": 5.0,
+        "on_error": "miss",
+        "attempts": 6,
+        "deadline": 7.0,
+        "threshold": 8,
+        "cooldown": 9.0,
+        "one_slot": False,
+        "trust": ["decimal"],
+        "secret": b"s",
+    }
+
+
+def test_a_url_gives_the_options_of_connections(given):
+    connect(
+        "valkeys://?timeout=1&connect_timeout=2&max_connections=3&client_name=shop"
+        "&ssl_ca_certs=a&ssl_certfile=b&ssl_keyfile=c"
+    )
+
+    assert given == {
+        "scheme": "rediss",
+        "client": {
+            "socket_timeout": 1.0,
+            "socket_connect_timeout": 2.0,
+            "max_connections": 3,
+            "client_name": "shop",
+            "ssl_ca_certs": "a",
+            "ssl_certfile": "b",
+            "ssl_keyfile": "c",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [("true", True), ("YES", True), ("1", True), ("False", False), ("no", False), ("0", False)],
+)
+def test_a_url_says_yes_and_no_in_these_words(given, text, flag):
+    connect(f"redis://?one_slot={text}")
+
+    assert given["one_slot"] is flag
+
+
+def test_an_import_that_fails_without_a_name_is_said_as_it_is(monkeypatch):
+    def fails(name):
+        raise ImportError("on purpose")
+
+    monkeypatch.setattr(sys.modules["cache.connect"], "import_module", fails)
+
+    with pytest.raises(ImportError, match=r"^on purpose$"):
+        connect("redis://")
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
