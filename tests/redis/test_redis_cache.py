@@ -137,6 +137,24 @@ def test_numbers_are_the_servers_own(server, cache):
     assert server.client().get("cache:bool")[:1] == b"\x80"
 
 
+def test_more_keys_than_one_scan_looks_at_are_found(cache):
+    keys = {f"k{number}" for number in range(25_000)}
+    cache.set_many(dict.fromkeys(keys, 1))
+
+    assert set(cache.keys()) == keys
+    assert cache.delete_pattern("*") == 25_000
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize("near", [None, 100])
+def test_what_is_asked_for_without_a_server_is_missed(near):
+    with connect("redis://127.0.0.1:1", on_error="miss", attempts=1, near=near) as cache:
+        assert cache.get_many(["a", "b", "a"]) == {}
+        stats = cache.stats()
+
+    assert (stats.hits, stats.misses) == (0, 3)
+
+
 def test_a_life_is_counted_in_milliseconds_on_the_server(server, cache):
     cache.set("k", 1, ttl=1000)
 

@@ -17,7 +17,7 @@ from cache.plain import Codec
 from cache.remote import lives
 from cache.remote.calls import Calls
 from cache.remote.leases import Leases
-from cache.remote.link import link_to
+from cache.remote.link import failure, link_to
 from cache.remote.names import Names
 from cache.remote.values import Values
 from tests.servers import let_pass
@@ -400,6 +400,47 @@ def test_where_no_thread_starts_a_factory_still_runs(monkeypatch):
             ran.append(number)
 
     assert ran == [1, 2]
+
+
+@pytest.mark.parametrize(("timeout", "patience"), [(2.5, 2.5), (None, 0.0)])
+def test_an_attempt_takes_as_long_as_the_clients_timeout(timeout, patience):
+    with redis.Redis(port=1, socket_timeout=timeout) as client:
+        assert link_to(client).patience == patience
+
+
+@pytest.mark.parametrize(
+    ("info", "version"),
+    [
+        ({"redis_version": "6.2.14"}, "redis 6.2.14"),
+        (
+            {"server_name": "valkey", "valkey_version": "8.1.0", "redis_version": "7.2.4"},
+            "valkey 8.1.0",
+        ),
+    ],
+)
+def test_the_version_names_the_engine(info, version):
+    with redis.Redis(port=1) as client:
+        client.info = lambda section: info
+
+        assert link_to(client).version() == version
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (redis.ConnectionError("why"), "the server cannot be reached: why"),
+        (redis.TimeoutError("why"), "the server cannot be reached: why"),
+        (redis.ReadOnlyError("why"), "the server refuses: why"),
+        (redis.exceptions.ClusterDownError("why"), "the server refuses: why"),
+        (redis.ResponseError("MISCONF why"), "the server refuses: MISCONF why"),
+    ],
+)
+def test_why_the_server_does_not_answer_is_said(error, said):
+    assert str(failure(error)) == said
+
+
+def test_an_error_of_the_callers_is_passed_on():
+    assert failure(redis.ResponseError("WRONGTYPE why")) is None
 
 
 def test_a_bell_without_a_server_leaves_nothing_open():
