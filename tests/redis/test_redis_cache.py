@@ -137,6 +137,20 @@ def test_numbers_are_the_servers_own(server, cache):
     assert server.client().get("cache:bool")[:1] == b"\x80"
 
 
+@pytest.mark.parametrize(
+    ("verb", "rest"),
+    [
+        *[(verb, ()) for verb in ("get", "exists", "ttl", "increment", "touch", "pop", "delete")],
+        *[(verb, (1,)) for verb in ("set", "add", "replace", "decrement")],
+        ("get_or_set", (list,)),
+    ],
+)
+@pytest.mark.parametrize("key", [5, b"k", None])
+def test_every_verb_refuses_a_key_that_is_no_str(cache, verb, rest, key):
+    with pytest.raises(TypeError, match="key"):
+        getattr(cache, verb)(key, *rest)
+
+
 def test_more_keys_than_one_scan_looks_at_are_found(cache):
     keys = {f"k{number}" for number in range(25_000)}
     cache.set_many(dict.fromkeys(keys, 1))
