@@ -23,6 +23,7 @@ from importlib import metadata
 from typing import Any
 
 import redis
+from redis.utils import HIREDIS_AVAILABLE
 
 from cache import DistributedCache
 from cache.redis_cache import RedisCache
@@ -348,7 +349,8 @@ def markdown(results: Record) -> str:
         f"use as well (load {about['load']:.1f} when this began): compare within a table, not with",
         "other machines.",
         "",
-        f"{about['date']}, {about['server']}, redis-py {about['redis-py']}, {about['machine']}.",
+        f"{about['date']}, {about['server']}, redis-py {about['redis-py']} with"
+        f" {about['parser']}, {about['machine']}.",
         "",
         "| | ratio | goal | met |",
         "|---|---|---|---|",
@@ -418,6 +420,7 @@ def main() -> int:
                 "load": os.getloadavg()[0],
                 "server": f"{engine} {info['redis_version']}",
                 "redis-py": metadata.version("redis"),
+                "parser": "hiredis" if HIREDIS_AVAILABLE else "its own parser",
                 "quick": options.quick,
             }
         }
