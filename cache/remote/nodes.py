@@ -30,6 +30,8 @@ def meet_strangers(client: Any) -> None:
     It would make None of a node that has no slots yet, give the connection that sent it there back
     twice, so that two threads may share it, and end in an AttributeError.
     """
+    if "get_node" in vars(client):  # another cache shares the client
+        return
     known = client.get_node
 
     def get_node(host: Any = None, port: Any = None, node_name: Any = None) -> Any:
@@ -49,6 +51,8 @@ def ask_one_at_a_time(client: Any) -> None:
     nodes that are silent the last of thirty threads waits for half a minute.
     """
     manager = client.nodes_manager
+    if "initialize" in vars(manager):
+        return
     ask, nodes = manager.initialize, dict(manager.startup_nodes)
     asking: dict[int, threading.Lock] = {}  # by process, as a fork may happen meanwhile
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import redis
+from redis.cluster import RedisCluster
 
 from cache import CacheUnavailable, connect
+from cache.redis_cache import RedisCache
 from tests.servers import Server, clustered, eventually, let_pass
 
 
@@ -137,6 +139,17 @@ def test_a_node_that_went_is_said(cluster):
                 node.ping()  # which is answered when the pause is over
 
         assert eventually(lambda: cache.health()["breaker"] == "closed")
+
+
+def test_any_number_of_caches_may_share_a_clusters_client(cluster):
+    port = int(cluster.rpartition(":")[2])
+    with RedisCluster(host="127.0.0.1", port=port) as client:
+        caches = [RedisCache(client, namespace=f"shared{number}") for number in range(1_500)]
+
+        client.nodes_manager.initialize()
+        caches[-1]["k"] = client.get_node(host="127.0.0.1", port=port).port
+
+        assert caches[-1].pop("k") == port
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once():
