@@ -78,9 +78,10 @@ class Flights(Generic[V]):
         self._end(flight)
 
     def _end(self, flight: Flight[V]) -> None:
-        with self._lock:
-            if self.running.get(flight.key) is flight:
-                del self.running[flight.key]
+        # Without the lock, which only its leader could need here: a cache lands flights under its
+        # own, and a finalizer in the middle of `join` may wait for that one.
+        if self.running.get(flight.key) is flight:
+            del self.running[flight.key]
         flight.done.set()
 
     def keys(self) -> list[str]:
