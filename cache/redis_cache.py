@@ -83,7 +83,7 @@ class RedisCache(CacheMixin[V]):
       before the first change. R7.4: all its entries come back.
     - R9.1: no lock is held across a round trip; the steps of a verb are one step on the server.
       `get_or_set` runs one factory in the fleet, for as long as its process renews a lease. Two
-      threads whose finalizers call the cache at one moment might wait for each other (docs/redis.md).
+      threads whose finalizers call the cache at one moment might wait for each other.
     - R10.1: what is stored is a copy, and so is what comes back. A value that is neither plain data
       nor trusted is a SnapshotError that names the key. Numbers come back as int or float.
     """
