@@ -661,10 +661,9 @@ def test_what_happens_while_keys_are_matched_counts(cache, clock, monkeypatch, t
     "step",
     [
         lambda flights, flight: flights.join("other"),
-        lambda flights, flight: flights.land(flight, 1),
         lambda flights, flight: flights.wait(flight),
     ],
-    ids=["join", "land", "wait"],
+    ids=["join", "wait"],
 )
 def test_flights_are_changed_by_one_thread_at_a_time(step):
     flights = Flights()
