@@ -35,17 +35,18 @@ class Breaker:
         threshold: int,
         cooldown: float,
         *,
+        lock: "threading.RLock | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._threshold = threshold
         self._cooldown = cooldown
         self._clock = clock
+        # Reentrant: a finalizer may make a call of its own in the middle of any of these methods.
+        self._lock = lock or threading.RLock()
         self.reset()
 
     def reset(self) -> None:
-        """Close, with nothing counted; also for a forked child, where the lock may be held."""
-        # Reentrant: a finalizer may make a call of its own in the middle of any of these methods.
-        self._lock = threading.RLock()
+        """Close, with nothing counted."""
         self._failures = 0  # guarded by _lock; in a row, up to when it closes
         self._until: float | None = None  # guarded by _lock; refused before that; None: closed
         self._probing = False  # guarded by _lock; then `_until` is when the probe is given up

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from datetime import timedelta
@@ -17,7 +16,7 @@ from math import inf
 from time import monotonic
 from typing import Any, TypeVar, overload
 
-from . import arguments, room, snapshot, sweeper
+from . import arguments, forks, room, snapshot, sweeper
 from .expiry import FULL, Entry, ExpiryIndex
 from .flights import Flights
 from .mixin import CacheMixin
@@ -87,14 +86,14 @@ class DistributedCache(CacheMixin[V]):
         self._entries: OrderedDict[str, Entry] = OrderedDict()  # from least to most recently used
         self._touch: Callable[[str], None] = self._entries.move_to_end
         self._expiry = ExpiryIndex()  # guarded by _lock
-        self._flights: Flights[V] = Flights()  # has a lock of its own, taken inside _lock
+        self._flights: Flights[V] = Flights(self._lock)
         self._running = self._flights.running  # empty while no factory runs
         # For each delete_pattern under way, the keys written since it began; guarded by _lock.
         self._journals: list[_Journal] = []
         self._noting = False  # guarded by _lock
         self._uses: deque[str] = deque()  # hits during the walk of a save, to be replayed
         self._end_cleanup = sweeper.start(self, self._cleanup_interval)
-        _caches[id(self)] = self
+        forks.follow(self)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -863,42 +862,3 @@ def _let_go(entries: OrderedDict[str, Entry], expiry: ExpiryIndex) -> None:
     expiry.release()
     while entries:
         _taken(entries.popitem, entries)
-
-
-# Every cache of the process, so that a fork can take all locks first: no other thread is then
-# inside a change, and the child finds whole state and free locks.
-_caches: "weakref.WeakValueDictionary[int, DistributedCache[Any]]" = weakref.WeakValueDictionary()
-_forking = threading.Lock()
-_held: list[DistributedCache[Any]] = []  # guarded by _forking
-
-
-def _before_fork() -> None:
-    _forking.acquire()
-    for reference in _caches.valuerefs():
-        cache = reference()
-        if cache is not None:  # pragma: no branch - collected just now
-            cache._lock.acquire()
-            _held.append(cache)
-
-
-def _after_fork_in_parent() -> None:
-    held = _held[:]
-    _held.clear()
-    for cache in held:
-        cache._lock.release()
-    _forking.release()
-
-
-def _after_fork_in_child() -> None:  # pragma: no cover - in children
-    held = _held[:]
-    _after_fork_in_parent()
-    for cache in held:
-        cache._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

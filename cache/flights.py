@@ -13,25 +13,32 @@ V = TypeVar("V")
 class Flight(Generic[V]):
     """One run of a factory for one key."""
 
-    __slots__ = ("done", "error", "key", "leader", "store", "value")
+    __slots__ = ("error", "gates", "key", "landed", "leader", "store", "value")
 
     def __init__(self, key: str, leader: int) -> None:
         self.key = key
         self.leader = leader  # thread identifier
         self.store = True  # False once the key was written or removed while the factory ran
-        self.done = threading.Event()
+        self.landed = False
+        # One for each waiter, shut until the flight has landed. Bare locks, not an Event, which has
+        # a lock inside: its waiter may be in the middle of it, in a finalizer that wants the
+        # cache's lock, which the leader holds as it lands.
+        self.gates: list[threading.Lock] = []
         self.value: Any = None
         self.error: BaseException | None = None
 
 
 class Flights(Generic[V]):
-    """The flights under way, by key, and which thread waits for which of them."""
+    """The flights under way, by key, and which thread waits for which of them.
 
-    def __init__(self) -> None:
-        # Reentrant: a finalizer may call the cache in the middle of any of these methods.
-        self._lock = threading.RLock()
+    `lock` is the cache's own: a finalizer may call the cache in the middle of any of these methods,
+    and with a second lock two of them could wait for each other.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
         self.running: dict[str, Flight[V]] = {}  # guarded by _lock; empty while nothing runs
-        self._waiting: dict[int, Flight[V]] = {}  # guarded by _lock; thread to what it waits for
+        self._waiting: dict[int, Flight[V]] = {}  # thread to what it waits for
 
     def join(self, key: str) -> tuple[Flight[V], bool]:
         """Return the flight for `key` and whether the caller leads it, and so must land it.
@@ -48,7 +55,7 @@ class Flights(Generic[V]):
                 return flight, True
             ahead: Flight[V] | None = flight
             # Who waits for a flight that has landed is about to wake: nothing hangs on its leader.
-            while ahead is not None and not ahead.done.is_set():
+            while ahead is not None and not ahead.landed:
                 if ahead.leader == me:
                     raise RuntimeError(f"the factory of {key!r} needs {key!r} itself to finish")
                 ahead = self._waiting.get(ahead.leader)
@@ -57,11 +64,14 @@ class Flights(Generic[V]):
 
     def wait(self, flight: Flight[V]) -> V:
         """Return the value that the flight lands with, or raise what it fails with."""
+        gate = threading.Lock()
+        gate.acquire()
+        flight.gates.append(gate)
         try:
-            flight.done.wait()
+            if not flight.landed:  # else perhaps before the gate was there to be opened
+                gate.acquire()
         finally:
-            with self._lock:
-                self._waiting.pop(threading.get_ident(), None)
+            self._waiting.pop(threading.get_ident(), None)
         if flight.error is not None:
             # Each waiter drops what the others have added, or the traceback would grow with them.
             raise flight.error.with_traceback(None)
@@ -78,11 +88,12 @@ class Flights(Generic[V]):
         self._end(flight)
 
     def _end(self, flight: Flight[V]) -> None:
-        # Without the lock, which only its leader could need here: a cache lands flights under its
-        # own, and a finalizer in the middle of `join` may wait for that one.
-        if self.running.get(flight.key) is flight:
-            del self.running[flight.key]
-        flight.done.set()
+        with self._lock:
+            if self.running.get(flight.key) is flight:
+                del self.running[flight.key]
+        flight.landed = True
+        for gate in flight.gates:
+            gate.release()
 
     def keys(self) -> list[str]:
         """Return the keys whose factories run now."""
@@ -101,6 +112,5 @@ class Flights(Generic[V]):
 
     def reset(self) -> None:
         """Begin anew in a forked child, where the leaders and the waiters are gone."""
-        self._lock = threading.RLock()
         self.running.clear()
         self._waiting.clear()

@@ -48,17 +48,20 @@ class Bell:
     """Rings when a key is invalidated."""
 
     def __init__(self, forget: Callable[["Bell"], None]) -> None:
-        self._rung = threading.Event()
+        # A bare lock, held while all is quiet; not an Event, which has a lock inside: a finalizer
+        # in the middle of a wait may be who rings.
+        self._quiet = threading.Lock()
+        self._quiet.acquire()
         self._forget = forget
 
     def ring(self) -> None:
         """Wake who waits, or who will."""
-        self._rung.set()
+        with contextlib.suppress(RuntimeError):  # it has rung already
+            self._quiet.release()
 
     def wait(self, seconds: float) -> None:
         """Return when the bell rings, when it has rung since the last wait, or after `seconds`."""
-        self._rung.wait(seconds)
-        self._rung.clear()
+        self._quiet.acquire(timeout=seconds)
 
     def close(self) -> None:
         """Wait no more."""
@@ -156,6 +159,11 @@ class Near(DistributedCache[V]):
                 if self._live_locked(key, gone) is None:
                     return None
             return {key: self._read_locked(key, None, gone) for key in keys}
+
+    @property
+    def lock(self) -> "threading.RLock":
+        """Return the lock that guards all this, for what its owner has besides."""
+        return self._lock
 
     def trusted(self) -> bool:
         """Tell whether `read` answers now."""

@@ -6,7 +6,6 @@ import os
 import secrets
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -19,7 +18,7 @@ from typing import (
     overload,
 )
 
-from . import arguments, snapshot
+from . import arguments, forks, snapshot
 from .breaker import Breaker
 from .errors import CacheUnavailable, SnapshotError
 from .flights import Flights
@@ -82,8 +81,8 @@ class RedisCache(CacheMixin[V]):
     - R7.1, R7.9: `load` removes, then writes; others see it happen. A snapshot is checked whole
       before the first change. R7.4: all its entries come back.
     - R9.1: no lock is held across a round trip; the steps of a verb are one step on the server.
-      `get_or_set` runs one factory in the fleet, for as long as its process renews a lease. Two
-      threads whose finalizers call the cache at one moment might wait for each other.
+      `get_or_set` runs one factory in the fleet, for as long as its process renews a lease. A
+      call from inside another, by a finalizer, is tried once and over a connection of its own.
     - R10.1: what is stored is a copy, and so is what comes back. A value that is neither plain data
       nor trusted is a SnapshotError that names the key. Numbers come back as int or float.
     """
@@ -120,31 +119,38 @@ class RedisCache(CacheMixin[V]):
         self._names = Names(namespace, one_slot)
         self._name = self._names.name
         self._values = Values(self._codec, self._secret)
+        self._near: Near[V] | None = None
+        if near is not None:
+            self._near = Near(arguments.count(near, "near"), staleness)
+        # One lock for all of a cache: with two, each of two threads could hold one and run a
+        # finalizer that waits for the other.
+        self._lock = threading.RLock() if self._near is None else self._near.lock
         self._link = link_to(client)
+        breaker = Breaker(
+            arguments.count(threshold, "threshold"),
+            arguments.seconds(cooldown, "cooldown"),
+            lock=self._lock,
+        )
         self._calls = Calls(
             self._link,
-            Breaker(
-                arguments.count(threshold, "threshold"), arguments.seconds(cooldown, "cooldown")
-            ),
+            breaker,
             arguments.count(attempts, "attempts"),
             arguments.seconds(deadline, "deadline"),
             "*",
+            self._lock,
         )
-        self._flights: Flights[V] = Flights()
-        self._leases = Leases(arguments.seconds(lease, "lease"), self._renew)
-        self._lock = threading.RLock()
+        self._flights: Flights[V] = Flights(self._lock)
+        self._leases = Leases(arguments.seconds(lease, "lease"), self._renew, self._lock)
         self._hits = 0  # guarded by _lock
         self._misses = 0  # guarded by _lock
         self._evictions = 0  # guarded by _lock; what a loaded snapshot had counted
         self._expirations = 0  # guarded by _lock; likewise
         self._unreadable = 0  # guarded by _lock
         self._logged: set[str] = set()  # guarded by _lock; what was said of unreadable values
-        self._near: Near[V] | None = None
         self._tracking: Tracking | None = None
-        if near is not None:
+        if self._near is not None:
             beat = arguments.seconds(heartbeat, "heartbeat")
-            self._near = Near(arguments.count(near, "near"), staleness)
-            whom = followed(client, beat)
+            whom = followed(self._link, beat)
             self._tracking = Tracking(
                 self._near,
                 whom.servers,
@@ -153,10 +159,11 @@ class RedisCache(CacheMixin[V]):
                 beat,
                 whom.question,
                 whom.changed,
+                lock=self._lock,
             )
             self._tracking.start()
             self.get = self._near.reader(self.get)  # type: ignore[method-assign]
-        _caches.add(self)
+        forks.follow(self)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -244,6 +251,10 @@ class RedisCache(CacheMixin[V]):
     def stats(self) -> CacheStats:
         """Return the counters of this object, and how many entries the namespace has."""
         size = len(self)
+        return CacheStats(*self._counted(), size, _UNBOUNDED)
+
+    def _counted(self) -> tuple[int, int, int, int]:
+        """Return hits, misses, evictions and expirations, of one moment."""
         while True:
             near = self._near_hits()
             with self._lock:
@@ -251,7 +262,7 @@ class RedisCache(CacheMixin[V]):
                 hits = self._hits + near
             # Near hits take no lock: what was read between two of them is of one moment.
             if near == self._near_hits():
-                return CacheStats(hits, *counted, size, _UNBOUNDED)
+                return hits, *counted
 
     def _near_hits(self) -> int:
         return 0 if self._near is None else self._near.stats().hits
@@ -469,14 +480,9 @@ class RedisCache(CacheMixin[V]):
         and logged.
         """
         target = os.fspath(path)
-        with self._lock:
-            header: dict[str, Any] = {
-                "saved_at": time.time(),
-                "hits": self._hits,
-                "misses": self._misses,
-                "evictions": self._evictions,
-                "expirations": self._expirations,
-            }
+        names = ("hits", "misses", "evictions", "expirations")
+        header: dict[str, Any] = dict(zip(names, self._counted(), strict=True))
+        header["saved_at"] = time.time()
         self._calls.settle(self._remove_matching)
         with Spool() as spool:
             for part in self._rows():
@@ -564,6 +570,10 @@ class RedisCache(CacheMixin[V]):
         value = self._read(key, name, _MISSING)
         if value is not _MISSING:
             return value  # type: ignore[no-any-return]
+        if self._calls.inside():
+            value = factory()
+            self.add(key, value, ttl)
+            return value
         flight, leading = self._flights.join(key)
         if not leading:
             return self._flights.wait(flight)
@@ -809,10 +819,9 @@ class RedisCache(CacheMixin[V]):
 
     def _after_fork_in_child(self) -> None:  # pragma: no cover - in children
         """Begin anew with what the parent's other threads did."""
-        self._lock = threading.RLock()
         self._flights.reset()
         self._leases.reset()
-        self._calls.reset()
+        self._calls.after_fork_in_child()
         if self._tracking is not None:
             self._tracking.after_fork_in_child()
             self._tracking.start()
@@ -821,15 +830,3 @@ class RedisCache(CacheMixin[V]):
 def cache_over(client: Any, **options: Any) -> Cache[Any]:
     """Return a `RedisCache`, as the type that all engines have."""
     return RedisCache(client, **options)
-
-
-_caches: "weakref.WeakSet[RedisCache[Any]]" = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:  # pragma: no cover - in children
-    for cache in list(_caches):
-        cache._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_after_fork_in_child)

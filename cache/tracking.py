@@ -130,6 +130,8 @@ class Tracking:
     the server into a key, or raises UnicodeDecodeError for one that is none of ours. `changed`
     tells, by a server's name and its answer to the `question`, whether there may be others now.
 
+    `lock` is the sink's own, if it has one.
+
     The sink is trusted with what it holds as long as every server has answered a question sent
     within the last `heartbeat` seconds. A connection that is cut, or silent for that long, is made
     anew, and then the sink begins empty.
@@ -144,7 +146,10 @@ class Tracking:
         heartbeat: float,
         question: Sequence[bytes] = (b"PING",),
         changed: Callable[[Any, Any], bool] = lambda name, answer: False,
+        *,
+        lock: "threading.RLock | None" = None,
     ) -> None:
+        self._lock = lock or threading.RLock()
         self._servers = servers
         self._question = question
         self._changed = changed
@@ -156,7 +161,6 @@ class Tracking:
         self._sink = weakref.ref(sink, self._end)
 
     def _begin(self) -> None:
-        self._lock = threading.RLock()
         self._ended = threading.Lock()  # released when the thread is to end
         self._ended.acquire()
         self._started = False  # guarded by _lock
@@ -178,11 +182,13 @@ class Tracking:
         with self._lock:
             if self._started or self._closed or sys.is_finalizing():
                 return
-            thread = threading.Thread(target=self._run, name="cache-tracking", daemon=True)
-            # The interpreter, on its way out, starts none; at another time the next call may.
-            with contextlib.suppress(RuntimeError):
-                thread.start()
-                self._started = True
+            self._started = True
+        thread = threading.Thread(target=self._run, name="cache-tracking", daemon=True)
+        try:
+            # Without the lock: this waits for the thread, in which a finalizer may wait for it.
+            thread.start()
+        except RuntimeError:  # the interpreter, on its way out, starts none; later one may
+            self._started = False
 
     def restart(self) -> None:
         """Have all connections made anew: the server may be another one now."""

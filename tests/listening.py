@@ -6,12 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import redis
 
 from cache.near import Near
 from cache.remote.dial import followed, servers
+from cache.remote.link import link_to
 from cache.tracking import Tracking
 from tests.servers import PATIENCE, eventually
 
@@ -62,7 +64,7 @@ class Tracked:
         self.client = redis.Redis(port=port, **options)
         self.tracking = Tracking(
             self.sink,
-            lambda: servers(self.client),
+            partial(servers, link_to(self.client)),
             prefix,
             lambda name: name[len(prefix) :].decode(),
             heartbeat,
@@ -95,7 +97,7 @@ class Follower:
     def __init__(self, client: Any, told: Any = None, heartbeat: float = CALM) -> None:
         self.client = client
         self._told = told or client
-        whom = followed(self._told, heartbeat)
+        whom = followed(link_to(self._told), heartbeat)
         self.near: Near[bytes] = Near(1000, 60.0)
         self.tracking = Tracking(
             self.near,

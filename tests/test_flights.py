@@ -1,8 +1,9 @@
 """Single flight: who leads, who waits, and what of it is remembered."""
 
 import gc
+import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -16,8 +17,13 @@ class Value:
 
 
 @pytest.fixture
-def flights():
-    return Flights()
+def lock():
+    return threading.RLock()
+
+
+@pytest.fixture
+def flights(lock):
+    return Flights(lock)
 
 
 @pytest.fixture
@@ -93,3 +99,47 @@ def test_a_removal_of_everything_keeps_each_value_out(flights):
     flights.forget_all()
 
     assert not flight.store
+
+
+def test_a_flight_that_was_reset_still_lands(flights):
+    flight, leading = flights.join("k")
+
+    flights.reset()
+    flights.land(flight, 1)
+
+    assert (leading, flights.keys()) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda flights, flight: flights.join("other"),
+        lambda flights, flight: flights.land(flight, 1),
+    ],
+    ids=["join", "land"],
+)
+def test_flights_are_changed_by_one_thread_at_a_time(step, lock, flights):
+    flight, _ = flights.join("k")
+
+    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
+        holder.submit(lock.acquire).result(30)
+        call = other.submit(step, flights, flight)
+        early = wait([call], 0.03).done
+        holder.submit(lock.release).result(30)
+        call.result(30)
+
+    assert early == set()
+
+
+def test_waiters_wake_whether_they_came_before_the_landing_or_after_it(flights, third):
+    flight, _ = third(flights.join, "k")
+    flights.join("k")
+
+    with ThreadPoolExecutor(2) as pool:
+        early = [pool.submit(flights.wait, flight) for _ in range(2)]
+        waiting = wait(early, 0.03).not_done
+        third(flights.land, flight, 1)
+
+        assert [each.result(JOIN) for each in early] == [1, 1]
+        assert waiting == set(early)
+    assert flights.wait(flight) == 1

@@ -23,7 +23,6 @@ import pytest
 import cache as cache_package
 from cache import SnapshotError, core, expiry, patterns, plain, room, snapshot, sweeper
 from cache.expiry import FULL, ExpiryIndex
-from cache.flights import Flights
 
 
 def test_the_package_gives_its_public_names_and_no_others():
@@ -64,30 +63,6 @@ def test_the_index_knows_nothing_of_an_unknown_slot():
     index.discard("k", 1.0, OrderedDict())
 
     assert not index.due(1e300)
-
-
-def test_a_flight_that_was_reset_still_lands():
-    flights = Flights()
-    flight, leading = flights.join("k")
-
-    flights.reset()
-    flights.land(flight, 1)
-
-    assert (leading, flights.keys()) == (True, [])
-
-
-def test_a_reset_does_without_the_lock_that_a_lost_thread_holds():
-    flights = Flights()
-
-    with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as holder:
-        former = flights._lock
-        holder.submit(former.acquire).result(30)
-        flights.reset()
-        joined = pool.submit(flights.join, "k")
-        done = wait([joined], 5).done
-        holder.submit(former.release).result(30)
-
-    assert done == {joined}
 
 
 def test_the_defaults_of_a_cache(CacheImpl):
@@ -655,29 +630,6 @@ def test_what_happens_while_keys_are_matched_counts(cache, clock, monkeypatch, t
     assert {"a2", "a3"} <= set(cache.keys("a*"))
     assert cache.delete_pattern("a*") == 1
     assert cache.get_many(["a2", "a3"]) == {"a2": "new"}
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        lambda flights, flight: flights.join("other"),
-        lambda flights, flight: flights.wait(flight),
-    ],
-    ids=["join", "wait"],
-)
-def test_flights_are_changed_by_one_thread_at_a_time(step):
-    flights = Flights()
-    flight, _ = flights.join("k")
-    flight.done.set()
-
-    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
-        holder.submit(flights._lock.acquire).result(30)
-        call = other.submit(step, flights, flight)
-        early = wait([call], 0.03).done
-        holder.submit(flights._lock.release).result(30)
-        call.result(30)
-
-    assert early == set()
 
 
 def test_a_key_that_gets_another_life_is_not_kept_twice(cache):

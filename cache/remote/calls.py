@@ -7,6 +7,7 @@ server has there is not to be read any more, so it is removed before anything el
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
+from threading import get_ident
 from time import monotonic
 from typing import TypeVar, TypeVarTuple
 
@@ -25,30 +26,52 @@ class Calls:
     """The calls to one server, and what is owed to it."""
 
     def __init__(
-        self, link: Link, breaker: Breaker, attempts: int, deadline: float, everything: str
+        self,
+        link: Link,
+        breaker: Breaker,
+        attempts: int,
+        deadline: float,
+        everything: str,
+        lock: "threading.RLock",
     ) -> None:
-        """Try idempotent calls `attempts` times in `deadline` seconds; a glob for `everything`."""
+        """Try idempotent calls `attempts` times in `deadline` seconds; a glob for `everything`.
+
+        `lock` is the cache's own.
+        """
         self._link = link
         self.breaker = breaker
         self._attempts = attempts
         self._deadline = deadline
         self._everything = everything
+        self._lock = lock
+        self._locked: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        self._names: dict[bytes, None] = {}  # guarded by _lock
+        self._patterns: dict[str, None] = {}  # guarded by _lock
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.RLock()
         # Held across the removal of what is owed: whoever comes then must not read before it.
         self._settling = threading.RLock()
-        self._names: dict[bytes, None] = {}  # guarded by _lock
-        self._patterns: dict[str, None] = {}  # guarded by _lock
+        self._settles: Callable[[], bool] = self._settling._is_owned  # type: ignore[attr-defined]
+        self._asking: set[int] = set()  # threads that are in the middle of a call to the server
 
-    def reset(self) -> None:  # pragma: no cover - in children
-        """Begin anew in a forked child; the debts are the child's too."""
-        names, patterns = self._names, self._patterns
+    def after_fork_in_child(self) -> None:  # pragma: no cover - in children
+        """Begin anew without the calls of the parent's threads; its debts are the child's too."""
         self._begin()
-        self._names.update(names)
-        self._patterns.update(patterns)
+        self._link.after_fork_in_child()
         self.breaker.reset()
+
+    def inside(self) -> bool:
+        """Tell whether this thread is in the middle of another call, which it must let go on.
+
+        A finalizer runs wherever the garbage collector starts. What it calls must not wait for
+        another thread, which may wait for what this one holds.
+        """
+        return self._apart() or self._settles()
+
+    def _apart(self) -> bool:
+        """Tell whether this thread may not use the client: it holds its locks, or the cache's."""
+        return get_ident() in self._asking or self._locked()
 
     def make(self, step: Callable[[*Given], T], *given: *Given) -> T:
         """Return what `step` returns of what is given; it is called again where that fails.
@@ -61,6 +84,8 @@ class Calls:
         try:
             return self._attempt(step, *given)
         except CacheUnavailable as error:
+            if self._apart():  # others may wait meanwhile
+                raise
             failed = error
         return retrying(
             partial(self._attempt, step, *given),
@@ -82,8 +107,9 @@ class Calls:
 
     def _attempt(self, step: Callable[[*Given], T], *given: *Given) -> T:
         ticket = self.breaker.allow()
+        apart = self._apart()
         try:
-            result = step(*given)
+            result = self._made_apart(step, *given) if apart else self._made(step, *given)
         except ServerError as error:
             unavailable = failure(error)
             if unavailable is None:
@@ -91,11 +117,23 @@ class Calls:
                 raise
             self.breaker.failed(ticket)
             # A silent primary may come back when another one has taken its place.
-            if isinstance(unavailable, Refused) or self._link.moves:
-                self._link.drop_connections()
+            if not apart and (isinstance(unavailable, Refused) or self._link.moves):
+                self._made(self._link.drop_connections)
             raise unavailable from error
         self.breaker.succeeded(ticket)
         return result
+
+    def _made(self, step: Callable[[*Given], T], *given: *Given) -> T:
+        me = get_ident()
+        try:
+            self._asking.add(me)
+            return step(*given)
+        finally:
+            self._asking.discard(me)
+
+    def _made_apart(self, step: Callable[[*Given], T], *given: *Given) -> T:
+        with self._link.apart():
+            return step(*given)
 
     # -- debts -----------------------------------------------------------------------------------
 
@@ -121,7 +159,10 @@ class Calls:
         """Remove all that is owed. Raises CacheUnavailable where that fails, and owes it still."""
         if not self._names and not self._patterns:
             return
-        with self._settling:
+        settling = self._settling
+        if self._settles() or not settling.acquire(blocking=not self._apart()):
+            raise CacheUnavailable("what an outage left is being removed, and this cannot wait")
+        try:
             for pattern in list(self._patterns):
                 remove_matching(pattern)
                 with self._lock:
@@ -131,3 +172,5 @@ class Calls:
                 with self._lock:
                     for name in names:
                         self._names.pop(name, None)
+        finally:
+            settling.release()

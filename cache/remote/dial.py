@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .link import ClusterLink, Link
 from .nodes import primaries
 
 _PATIENCE = 0.5  # seconds, where the client has no timeouts of its own
@@ -30,26 +31,26 @@ class Followed(NamedTuple):
     changed: Callable[[Any, Any], bool] = lambda name, answer: False
 
 
-def followed(client: Any, pause: float) -> Followed:
-    """Return how to follow the servers that `client` writes to.
+def followed(link: Link, pause: float) -> Followed:
+    """Return how to follow the servers that are written to over `link`.
 
     Sentinels are asked at most every `pause` seconds.
     """
-    if hasattr(client, "get_primaries"):
-        cluster = _Cluster(client)
+    if isinstance(link, ClusterLink):
+        cluster = _Cluster(link)
         return Followed(cluster.servers, (b"CLUSTER", b"INFO"), cluster.changed)
-    if hasattr(client.connection_pool, "get_master_address"):
-        return Followed(_Watched(client, pause).servers)
-    return Followed(partial(servers, client))
+    if link.moves:
+        return Followed(_Watched(link, pause).servers)
+    return Followed(partial(servers, link))
 
 
-def servers(client: Any) -> Dials:
-    """Return a function by which to connect to the server that `client` writes to.
+def servers(link: Link) -> Dials:
+    """Return a function by which to connect to the server that is written to over `link`.
 
     With Sentinel that is whoever is the primary when the function is called; the name is another
     one when the client has learned of another primary.
     """
-    pool = client.connection_pool
+    pool = link.client.connection_pool
     return {getattr(pool, "master_address", None): partial(_dial, pool)}
 
 
@@ -61,8 +62,8 @@ class _Watched:
     the connections to the former primary.
     """
 
-    def __init__(self, client: Any, pause: float) -> None:
-        self._client = client
+    def __init__(self, link: Link, pause: float) -> None:
+        self._link = link
         self._pause = pause
         self._due = 0.0
 
@@ -72,28 +73,29 @@ class _Watched:
         if began >= self._due:
             # None may answer, or know: whoever is followed tells by its silence whether it is gone.
             with contextlib.suppress(redis.RedisError):
-                self._client.connection_pool.get_master_address()
+                self._link.client.connection_pool.get_master_address()
             now = monotonic()
             self._due = now + max(self._pause, _REST * (now - began))
-        return servers(self._client)
+        return servers(self._link)
 
 
 class _Cluster:
     """The primaries of a cluster. One thread asks."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._dials: dict[str, Callable[[], socket.socket]] = {}
         self._look = True  # whether the nodes have to be asked who is a primary
         self._states: dict[Any, list[bytes]] = {}  # by the name of the node that told
 
     def servers(self) -> Dials:
         """Return a function for each primary, by which to connect to it."""
-        nodes = self._client.get_primaries()
+        client = self._link.client
+        nodes = client.get_primaries()
         if self._look:
             self._dials = {}
             try:
-                nodes = [primary.node for primary in primaries(self._client).values()]
+                nodes = [primary.node for primary in primaries(client).values()]
                 self._look = False
             except Exception:  # redis-py's, among others
                 pass  # once more the next time; they are those that the client knows
@@ -121,7 +123,7 @@ class _Cluster:
                 raise redis.ConnectionError("the node is no primary any more")
 
         try:
-            return _dial(self._client.get_redis_connection(node).connection_pool, check)
+            return _dial(self._link.client.get_redis_connection(node).connection_pool, check)
         except Exception:
             self._look = True
             raise

@@ -13,21 +13,20 @@ logger = logging.getLogger("cache")
 class Leases:
     """The leases that this process holds, and the thread that renews them while it holds any."""
 
-    def __init__(self, life: float, renew: Callable[[bytes, bytes], object]) -> None:
+    def __init__(
+        self, life: float, renew: Callable[[bytes, bytes], object], lock: "threading.RLock"
+    ) -> None:
         """Renew each name's lease, by its token, three times in `life` seconds."""
         self.ms = b"%d" % max(round(life * 1000), 1)
         self._pause = min(life / 3, threading.TIMEOUT_MAX)
         self._renew = renew
-        self._begin()
+        self._lock = lock
+        self.reset()
 
-    def _begin(self) -> None:
-        self._lock = threading.RLock()
+    def reset(self) -> None:
+        """Begin anew in a forked child: the leases are its parent's."""
         self._held: dict[bytes, bytes] = {}  # guarded by _lock; token to name
         self._renewing = False  # guarded by _lock
-
-    def reset(self) -> None:  # pragma: no cover - in children
-        """Begin anew in a forked child: the leases are its parent's."""
-        self._begin()
 
     @contextlib.contextmanager
     def holding(self, name: bytes, token: bytes) -> Iterator[None]:

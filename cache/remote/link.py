@@ -5,7 +5,8 @@ and are made anew where they are cut.
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from threading import get_ident
 from typing import Any
 
 import redis
@@ -28,6 +29,7 @@ from redis.retry import Retry
 from ..errors import CacheUnavailable
 from . import nodes, scripts
 from .scripts import Script
+from .twins import twin
 
 # What redis-py and what is here raise where an answer is none that such a server gives.
 _UNCLEAR = (
@@ -64,20 +66,59 @@ class Link:
 
     def __init__(self, client: Any) -> None:
         """Turn the client's own retries off: it would send an INCRBY twice."""
-        self._client = client
         if client.get_encoder().decode_responses:
             raise ValueError("the client must not have decode_responses: values are bytes")
-        client.set_retry(Retry(NoBackoff(), 0))
+        self._model = self._own = self._prepared(client)
+        self._apart: dict[int, Any] = {}  # by thread; the client of a call that is made apart
         #: Whether another server may take the place of this one, which may be there still.
         self.moves = hasattr(getattr(client, "connection_pool", None), "get_master_address")
         options = client.get_connection_kwargs()
         #: The seconds that an attempt may take, 0.0 where it has no bound.
         self.patience: float = options.get("socket_timeout") or 0.0
 
+    def _prepared(self, client: Any) -> Any:
+        client.set_retry(Retry(NoBackoff(), 0))
+        return client
+
+    @property
+    def client(self) -> Any:
+        """Return the client by which this thread is to ask now."""
+        if self._apart:
+            apart = self._apart.get(get_ident())
+            if apart is not None:
+                return apart
+        if self._own is None:  # pragma: no cover - in children
+            self._own = self._prepared(twin(self._model))
+        return self._own
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Have this thread ask over a client of its own for the length of a `with` block.
+
+        For a call from the middle of another one, which may hold locks of the client, or that waits
+        for none, as it holds the cache's.
+        """
+        me = get_ident()
+        outer = self._apart.get(me)
+        client = self._apart[me] = self._prepared(twin(self._model))
+        try:
+            yield
+        finally:
+            if outer is None:
+                del self._apart[me]
+            else:
+                self._apart[me] = outer
+            client.close()
+
+    def after_fork_in_child(self) -> None:  # pragma: no cover - in children
+        """Have another client made: the locks of this one may be held by the parent's threads."""
+        self._own = None
+        self._apart.clear()
+
     def get(self, name: bytes) -> bytes | None:
         """Return the text at `name`."""
         try:
-            text = self._client.execute_command("GET", name)
+            text = self.client.execute_command("GET", name)
         except redis.ResponseError as error:
             text = _answer(error)
         if text is None or type(text) is bytes:
@@ -86,20 +127,20 @@ class Link:
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Return the texts at `names`, as they are at one moment."""
-        return _texts(self._client.execute_command("MGET", *names), names)
+        return _texts(self.client.execute_command("MGET", *names), names)
 
     def set(self, name: bytes, value: bytes, ms: bytes) -> None:
         """Put `value` at `name`, for so many milliseconds; b"" is for ever."""
         if ms:
-            self._client.execute_command("SET", name, value, "PX", ms)
+            self.client.execute_command("SET", name, value, "PX", ms)
         else:
-            self._client.execute_command("SET", name, value)
+            self.client.execute_command("SET", name, value)
 
     def set_many(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> None:
         """Put all values at their names, each for its milliseconds, as one step."""
         if not any(ms for _, _, ms in entries):
             pairs = [text for name, value, _ in entries for text in (name, value)]
-            self._client.execute_command("MSET", *pairs)
+            self.client.execute_command("MSET", *pairs)
             return
         given = [text for _, value, ms in entries for text in (value, ms)]
         self.run(scripts.PUT_ALL, [name for name, _, _ in entries], *given)
@@ -111,7 +152,7 @@ class Link:
 
     def exists(self, name: bytes) -> bool:
         """Tell whether there is a live entry."""
-        return bool(self._client.execute_command("TYPE", name) in (b"string", "string"))
+        return bool(self.client.execute_command("TYPE", name) in (b"string", "string"))
 
     def remove(self, names: Sequence[bytes]) -> int:
         """Remove what is at `names`, as one step; return how many entries that were."""
@@ -129,29 +170,29 @@ class Link:
         The cursor is None for the first and after the last. `kind` is a type of the server's.
         """
         chosen = () if kind is None else ("TYPE", kind)
-        cursor, names = self._client.execute_command(
+        cursor, names = self.client.execute_command(
             "SCAN", cursor or 0, "MATCH", pattern, "COUNT", SCAN_STEP, *chosen
         )
         return int(cursor) or None, names
 
     def unlink(self, names: Iterable[bytes]) -> int:
         """Remove what is at `names`, whatever it is; return how many names that were."""
-        return int(self._client.execute_command("UNLINK", *names))
+        return int(self.client.execute_command("UNLINK", *names))
 
     def run(self, script: Script, names: Sequence[bytes], *arguments: Any) -> Any:
         """Run a script in one round trip, or two where the server has forgotten it."""
         given = len(names), *names, *arguments
         try:
-            answer = self._client.execute_command("EVALSHA", script.digest, *given)
+            answer = self.client.execute_command("EVALSHA", script.digest, *given)
         except NoScriptError:
-            answer = self._client.execute_command("EVAL", script.text, *given)
+            answer = self.client.execute_command("EVAL", script.text, *given)
         if isinstance(answer, script.answer):
             return answer
         raise InvalidResponse(f"{type(answer).__name__} from a script")
 
     def bell(self, name: bytes) -> "Bell":
         """Return what rings when a script publishes on the channel `name`; close it in the end."""
-        return Bell(self._client.pubsub(), name)
+        return Bell(self.client.pubsub(), name)
 
     def version(self) -> str:
         """Return the engine and its version."""
@@ -160,16 +201,20 @@ class Link:
         return f"{engine} {found.get('valkey_version') or found['redis_version']}"
 
     def _asked(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.info("server")
+        found: dict[str, Any] = self.client.info("server")
         return found
 
     def drop_connections(self) -> None:
         """Let go of connections that are not in use: they may lead to a server that was demoted."""
-        self._client.connection_pool.disconnect(inuse_connections=False)
+        self.client.connection_pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:
         """Close the connections. A later call opens others."""
-        self._client.close()
+        if self._own is not None:
+            self._close(self._own)
+
+    def _close(self, client: Any) -> None:
+        client.close()
 
 
 class Bell:
@@ -207,11 +252,11 @@ def failure(error: Exception) -> CacheUnavailable | None:
 class ClusterLink(Link):
     """The way to a cluster: steps with keys of one slot are one moment, others go key by key."""
 
-    def __init__(self, client: Any) -> None:
+    def _prepared(self, client: Any) -> Any:
         """Have the client know nodes without slots too, and not wait in line to ask for others."""
-        super().__init__(client)
         nodes.meet_strangers(client)
         nodes.ask_one_at_a_time(client)
+        return super()._prepared(client)
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
         """Return the texts at `names`, in one trip to each node."""
@@ -233,7 +278,7 @@ class ClusterLink(Link):
         """Remove what is at `names`, slot by slot; return how many entries that were."""
         slots: dict[int, list[bytes]] = {}
         for name in names:
-            slots.setdefault(self._client.keyslot(name), []).append(name)
+            slots.setdefault(self.client.keyslot(name), []).append(name)
         return sum(super(ClusterLink, self).remove(part) for part in slots.values())
 
     def rows(self, names: Sequence[bytes]) -> list[tuple[bytes, bytes, int]]:
@@ -253,17 +298,17 @@ class ClusterLink(Link):
         meanwhile is walked over again.
         """
         if cursor is None:
-            found = nodes.primaries(self._client)
+            found = nodes.primaries(self.client)
             cursor = [primary.node for primary in found.values()], None, found
         left, at, before = cursor
         chosen = () if kind is None else ("TYPE", kind)
-        at, names = self._client.get_redis_connection(left[0]).execute_command(
+        at, names = self.client.get_redis_connection(left[0]).execute_command(
             "SCAN", at or 0, "MATCH", pattern, "COUNT", SCAN_STEP, *chosen
         )
         if not int(at):
             left, at = left[1:], None
             if not left and before is not None:
-                left = nodes.which_took_over(self._client, before)
+                left = nodes.which_took_over(self.client, before)
                 before = None
         return ((left, at, before) if left else None), names
 
@@ -274,28 +319,27 @@ class ClusterLink(Link):
     def drop_connections(self) -> None:
         """Ask the nodes who is a primary now."""
         with contextlib.suppress(*ServerError):
-            self._client.nodes_manager.initialize()
+            self.client.nodes_manager.initialize()
 
-    def close(self) -> None:
-        """Close the connections. A later call opens others."""
-        super().close()
+    def _close(self, client: Any) -> None:
+        client.close()
         # Without one redis-py sends commands anywhere, and its pipelines fail.
-        for node in self._client.get_primaries()[:1]:
-            self._client.set_default_node(node)
+        for node in client.get_primaries()[:1]:
+            client.set_default_node(node)
 
     def _asked(self) -> dict[str, Any]:
         # By the client, which looks for other nodes where this one is gone.
-        found: dict[str, Any] = self._client.info(target_nodes=RedisCluster.RANDOM)
+        found: dict[str, Any] = self.client.info(target_nodes=RedisCluster.RANDOM)
         return found
 
     def _in_one_slot(self, names: Sequence[bytes]) -> bool:
-        return len({self._client.keyslot(name) for name in names}) == 1
+        return len({self.client.keyslot(name) for name in names}) == 1
 
     def _each(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
         """Make commands of one key each, together."""
         make: Any = PipelineCommand  # which redis-py has no types for
         stack = [make(command, position=at) for at, command in enumerate(commands)]
-        with self._client.pipeline() as pipeline:
+        with self.client.pipeline() as pipeline:
             answers = pipeline.send_cluster_commands(
                 stack, raise_on_error=False, allow_redirections=False
             )
@@ -308,7 +352,7 @@ class ClusterLink(Link):
 
     def _again(self, *command: Any) -> Any:
         try:
-            return self._client.execute_command(*command)
+            return self.client.execute_command(*command)
         except redis.ResponseError as error:
             return _answer(error)
 

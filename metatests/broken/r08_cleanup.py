@@ -154,9 +154,9 @@ DEVIATIONS = [
     breaks(
         "R8.4",
         "the register of all caches keeps them",
-        ("core", "= weakref.WeakValueDictionary()", "= {}"),
+        ("forks", "= weakref.WeakValueDictionary()", "= {}"),
         (
-            "core._before_fork",
+            "forks._before_fork",
             "_caches.valuerefs()",
             "[lambda: cache for cache in _caches.values()]",
         ),
@@ -203,8 +203,8 @@ DEVIATIONS = [
         "caches are in a cycle of references",
         (
             f"{CACHE}.__init__",
-            "_caches[id(self)] = self",
-            "_caches[id(self)] = self\n    self.itself = [self.__init__]",
+            "forks.follow(self)",
+            "forks.follow(self)\n    self.itself = [self.__init__]",
         ),
         (
             START,
@@ -215,17 +215,17 @@ DEVIATIONS = [
     breaks(
         "R8.5",
         "a fork takes no lock",
-        ("core._before_fork", "if cache is not None:", "if False:"),
+        ("forks._before_fork", "if cache is not None:", "if False:"),
     ),
     breaks(
         "R8.5",
         "the locks stay taken in the child",
-        ("core._after_fork_in_child", "_after_fork_in_parent()", "_held.clear()"),
+        ("forks._after_fork_in_child", "_after_fork_in_parent()", "_held.clear()"),
     ),
     breaks(
         "R8.5",
         "the locks stay taken in the parent",
-        ("core._after_fork_in_parent", "cache._lock.release()", "pass"),
+        ("forks._after_fork_in_parent", "cache._lock.release()", "pass"),
     ),
     breaks(
         "R8.5",
@@ -245,7 +245,7 @@ DEVIATIONS = [
     breaks(
         "R8.5",
         "nothing is done at a fork",
-        ("core", "if hasattr(os, 'register_at_fork'):", "if False:"),
+        ("forks", "if hasattr(os, 'register_at_fork'):", "if False:"),
     ),
     breaks(
         "R8.6",

@@ -412,7 +412,7 @@ DEVIATIONS = [
         (
             f"{CACHE}.__init__",
             "self._max_size =",
-            "sweeper.start(self, 60.0); _caches[0] = self; self._max_size =",
+            "sweeper.start(self, 60.0); forks._caches[0] = self; self._max_size =",
         ),
     ),
     breaks(

@@ -457,6 +457,19 @@ def test_a_near_hit_asks_nobody(server, make, wait_until):
         assert cache.stats()[:2] == (0, 0)
 
 
+def test_a_snapshot_has_counted_the_hits_near_by_too(make, wait_until, tmp_path):
+    cache = make(near=10)
+    cache["k"] = ["v"]
+    assert wait_until(lambda: cache.get("k") is cache.get("k"))
+    counted = cache.stats()[:2]
+
+    cache.save(tmp_path / "s")
+
+    with DistributedCache() as local:
+        local.load(tmp_path / "s")
+        assert local.stats()[:2] == counted
+
+
 def test_own_writes_are_seen_at_once(make, wait_until):
     cache = make(near=100)
     assert wait_until(lambda: cache.health()["tracking"])

@@ -1,0 +1,60 @@
+"""Forks: the locks of all caches are taken before one, so that the child finds them free.
+
+No other thread is then inside a change, and the child finds whole state.
+"""
+
+import os
+import threading
+import weakref
+from typing import Protocol
+
+
+class Forked(Protocol):
+    """A cache as a fork sees it."""
+
+    _lock: "threading.RLock"
+
+    def _after_fork_in_child(self) -> None: ...
+
+
+# By identity: a class derived from a cache may have another equality.
+_caches: "weakref.WeakValueDictionary[int, Forked]" = weakref.WeakValueDictionary()
+_forking = threading.Lock()
+_held: list[Forked] = []  # guarded by _forking
+
+
+def follow(cache: Forked) -> None:
+    """Hold the lock of `cache` during each fork, and tell it of its child; held weakly."""
+    _caches[id(cache)] = cache
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    for reference in _caches.valuerefs():
+        cache = reference()
+        if cache is not None:  # pragma: no branch - collected just now
+            cache._lock.acquire()
+            _held.append(cache)
+
+
+def _after_fork_in_parent() -> None:
+    held = _held[:]
+    _held.clear()
+    for cache in held:
+        cache._lock.release()
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:  # pragma: no cover - in children
+    held = _held[:]
+    _after_fork_in_parent()
+    for cache in held:
+        cache._after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
