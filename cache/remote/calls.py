@@ -44,7 +44,7 @@ class Calls:
         self._deadline = deadline
         self._everything = everything
         self._lock = lock
-        self._locked: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        self._has_lock: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
         self._names: dict[bytes, None] = {}  # guarded by _lock
         self._patterns: dict[str, None] = {}  # guarded by _lock
         self._begin()
@@ -71,7 +71,7 @@ class Calls:
 
     def _apart(self) -> bool:
         """Tell whether this thread may not use the client: it holds its locks, or the cache's."""
-        return get_ident() in self._asking or self._locked()
+        return get_ident() in self._asking or self._has_lock()
 
     def make(self, step: Callable[[*Given], T], *given: *Given) -> T:
         """Return what `step` returns of what is given; it is called again where that fails.

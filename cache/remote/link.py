@@ -105,7 +105,7 @@ class Link:
             yield
         finally:
             if outer is None:
-                del self._apart[me]
+                self._apart.pop(me, None)  # a fork has cleared it, if there was one
             else:
                 self._apart[me] = outer
             client.close()

@@ -6,6 +6,7 @@ it calls must wait for no other thread, which may wait for what this one holds.
 
 import contextlib
 import gc
+import inspect
 import math
 import os
 import random
@@ -142,6 +143,29 @@ def test_a_call_from_the_middle_of_another_waits_for_no_lock_of_the_clients(make
     assert results == [EXPECTED[verb]]
 
 
+def locks_of(part: Any, known: set[int]) -> set[int]:
+    """Return the identities of the locks of a cache, and of all its parts."""
+    known.add(id(part))
+    found = set()
+    for each in gc.get_referents(part):
+        if isinstance(each, type(threading.RLock())):
+            found.add(id(each))
+        elif id(each) not in known and (
+            isinstance(each, dict) or type(each).__module__.startswith("cache.")
+        ):
+            found |= locks_of(each, known)
+    return found
+
+
+def test_one_lock_guards_all_of_a_cache_and_one_who_pays_its_debts(make):
+    """With two, each of two threads could hold one and run a finalizer that waits for the other."""
+    cache, _ = make()
+    parts: set[int] = set()
+
+    assert len(locks_of(cache, parts)) == 2
+    assert len(parts) > 5
+
+
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_factory_runs_at_once_in_the_middle_of_its_own_keys_call(make, step):
     """`get_or_set` reads, takes the lease, and lands."""
@@ -224,6 +248,23 @@ def test_a_call_apart_may_have_another_in_its_middle(calls):
     assert len({id(client) for client in (*clients, link.client)}) == 3
 
 
+def test_a_fork_in_the_middle_of_a_call_apart_ends_it_in_the_child(calls):
+    made, link, lock = calls
+    clients = []
+
+    def fork():
+        clients.append(link.client)
+        link.after_fork_in_child()
+        clients.append(link.client)
+
+    with lock:
+        made.make(fork)
+    clients.append(link.client)
+
+    assert clients[0] is not clients[1]
+    assert clients[1] is clients[2]
+
+
 def test_what_is_owed_is_not_waited_for_by_who_may_not_wait(calls):
     made, _, lock = calls
     raised = []
@@ -298,6 +339,8 @@ def test_a_twin_over_sentinel_asks_the_same_sentinels(binary, tmp_path):
             pools = (other.connection_pool, client.connection_pool)
             sentinels = [pool.sentinel_manager.sentinels[0] for pool in pools]
             assert sentinels[0] is not sentinels[1]
+        with twin(sentinel.slave_for(SERVICE)) as other:
+            assert other.info("replication")["role"] == "slave"
 
 
 @pytest.fixture(scope="module")
@@ -326,16 +369,47 @@ def test_a_twin_of_a_clusters_client_is_as_that_is(cluster):
         "reinitialize_steps": 9,
         "socket_timeout": 7.5,
         "address_remap": lambda address: ("127.0.0.1", address[1]),
+        "redis_connect_func": print,
     }
+
+    def flags(client):
+        return inspect.getmembers(client.nodes_manager, lambda value: isinstance(value, bool))
+
     nodes = [ClusterNode("127.0.0.1", cluster)]
     with RedisCluster(startup_nodes=nodes, **options) as client, twin(client) as other:
         assert other.nodes_manager.connection_kwargs["socket_timeout"] == 7.5
         assert other.nodes_manager.address_remap is options["address_remap"]
         assert (other.reinitialize_steps, other.retry) == (9, client.retry)
-        assert {node.name for node in other.get_primaries()} == {
-            node.name for node in client.get_primaries()
-        }
+        assert other.user_on_connect_func is print
+        assert flags(other) == flags(client)
         assert other.nodes_manager is not client.nodes_manager
+
+
+@pytest.mark.parametrize("known", ["startup_nodes", "nodes_cache"])
+def test_a_twin_asks_whatever_nodes_a_clusters_client_knows(cluster, known):
+    options = {"host": "127.0.0.1", "port": cluster, "dynamic_startup_nodes": False}
+    with RedisCluster(**options) as client:
+        there = {node.name for node in client.get_primaries()}
+        getattr(client.nodes_manager, known).clear()
+
+        with twin(client) as other:
+            assert {node.name for node in other.get_primaries()} == there
+
+
+def test_what_a_clusters_client_is_taught_its_twins_are_too(cluster):
+    def taught(client):
+        return {each.__module__ for each in (client.get_node, client.nodes_manager.initialize)}
+
+    with RedisCluster(host="127.0.0.1", port=cluster) as client:
+        link = link_to(client)
+        found = [taught(client)]
+        with link.apart():
+            found.append(taught(link.client))
+        link.after_fork_in_child()
+        with link.client as other:
+            found.append(taught(other))
+
+    assert found == [{"cache.remote.nodes"}] * 3
 
 
 def in_a_child(work: Callable[[], bool]) -> int:

@@ -234,6 +234,16 @@ def test_what_the_server_refuses_is_tried_once_more_over_other_connections(calls
     assert way.dropped == 1
 
 
+def test_connections_are_dropped_in_a_call_too(calls_over, way, monkeypatch):
+    """Their pool has a lock, and a finalizer may run while it is held."""
+    calls, inside = calls_over(), []
+    monkeypatch.setattr(way, "drop_connections", lambda: inside.append(calls.inside()))
+
+    calls.make_once(Answers(redis.ReadOnlyError("READONLY on purpose"), 5))
+
+    assert (inside, calls.inside()) == ([True], False)
+
+
 def test_an_error_of_the_callers_ends_the_failures_in_a_row(calls_over):
     calls = calls_over(threshold=2)
     cut, wrong = redis.ConnectionError("cut"), redis.ResponseError("ERR on purpose")
