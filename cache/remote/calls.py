@@ -71,7 +71,7 @@ class Calls:
 
     def _apart(self) -> bool:
         """Tell whether this thread may not use the client: it holds its locks, or the cache's."""
-        return get_ident() in self._asking or self._has_lock()
+        return get_ident() in self._asking or self._has_lock()  # as `_attempt` looks, too
 
     def make(self, step: Callable[[*Given], T], *given: *Given) -> T:
         """Return what `step` returns of what is given; it is called again where that fails.
@@ -107,33 +107,40 @@ class Calls:
 
     def _attempt(self, step: Callable[[*Given], T], *given: *Given) -> T:
         ticket = self.breaker.allow()
-        apart = self._apart()
+        me, asking = get_ident(), self._asking
+        if me in asking or self._has_lock():
+            return self._attempt_apart(ticket, step, *given)
         try:
-            result = self._made_apart(step, *given) if apart else self._made(step, *given)
+            asking.add(me)
+            result = step(*given)
         except ServerError as error:
-            unavailable = failure(error)
-            if unavailable is None:
-                self.breaker.succeeded(ticket)
-                raise
-            self.breaker.failed(ticket)
+            unavailable = self._failed(ticket, error)
             # A silent primary may come back when another one has taken its place.
-            if not apart and (isinstance(unavailable, Refused) or self._link.moves):
-                self._made(self._link.drop_connections)
+            if isinstance(unavailable, Refused) or self._link.moves:
+                self._link.drop_connections()
             raise unavailable from error
+        finally:
+            asking.discard(me)
         self.breaker.succeeded(ticket)
         return result
 
-    def _made(self, step: Callable[[*Given], T], *given: *Given) -> T:
-        me = get_ident()
+    def _attempt_apart(self, ticket: int, step: Callable[[*Given], T], *given: *Given) -> T:
         try:
-            self._asking.add(me)
-            return step(*given)
-        finally:
-            self._asking.discard(me)
+            with self._link.apart():
+                result = step(*given)
+        except ServerError as error:
+            raise self._failed(ticket, error) from error
+        self.breaker.succeeded(ticket)
+        return result
 
-    def _made_apart(self, step: Callable[[*Given], T], *given: *Given) -> T:
-        with self._link.apart():
-            return step(*given)
+    def _failed(self, ticket: int, error: Exception) -> CacheUnavailable:
+        """Note a failure, and return what to raise; raises what is the caller's."""
+        unavailable = failure(error)
+        if unavailable is None:
+            self.breaker.succeeded(ticket)
+            raise error
+        self.breaker.failed(ticket)
+        return unavailable
 
     # -- debts -----------------------------------------------------------------------------------
 
