@@ -24,7 +24,7 @@ class Flight(Generic[V]):
         # a lock inside: its waiter may be in the middle of it, in a finalizer that wants the
         # cache's lock, which the leader holds as it lands.
         self.gates: list[threading.Lock] = []
-        self.value: Any = None
+        self.value: Any  # once it has landed well
         self.error: BaseException | None = None
 
 
