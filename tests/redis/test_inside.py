@@ -9,6 +9,7 @@ import gc
 import inspect
 import math
 import os
+import queue
 import random
 import signal
 import threading
@@ -18,7 +19,9 @@ from typing import Any
 
 import pytest
 import redis
-from redis.cluster import ClusterNode, RedisCluster
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from cache import CacheUnavailable
@@ -301,13 +304,18 @@ def test_whoever_may_not_wait_pays_what_nobody_pays_just_now(server, calls):
     assert (made.owed, server.client().exists("k")) == (0, 0)
 
 
+SIMPLE = (str, int, float, bool, type(None))
+# What redis-py gives its connections and changes nowhere, though it is an object.
+CONSTANT = {"retry", "driver_info", "socket_keepalive_options", "maint_notifications_config"}
 POOLS = {
     "tcp": lambda: redis.ConnectionPool(
         host="h", port=5, db=3, password="p", socket_timeout=0.25, max_connections=7, protocol=3
     ),
     "unix": lambda: redis.ConnectionPool.from_url("unix:///s?db=2"),
     "tls": lambda: redis.ConnectionPool.from_url("rediss://h", ssl_ca_certs="/ca"),
-    "blocking": lambda: redis.BlockingConnectionPool(max_connections=2, timeout=3),
+    "blocking": lambda: redis.BlockingConnectionPool(
+        max_connections=2, timeout=3, queue_class=queue.Queue
+    ),
     "own": lambda: Pool(port=6),
 }
 
@@ -320,20 +328,34 @@ def test_a_twin_knows_what_the_client_was_told(kind):
         other = client.connection_pool
 
     def settings(of):
-        simple = (str, int, float, bool, type(None))
-        told = {n: v for n, v in of.connection_kwargs.items() if isinstance(v, simple)}
-        return told, of.max_connections, of.connection_class, getattr(of, "timeout", None)
+        told = {n: v for n, v in of.connection_kwargs.items() if isinstance(v, SIMPLE)}
+        names = ("max_connections", "connection_class", "timeout", "queue_class")
+        return told, type(of), [getattr(of, name, None) for name in names]
 
     assert settings(other) == settings(pool)
-    assert type(other) is type(pool)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_twin_shares_nothing_that_changes(protocol):
+    dispatcher = redis.event.EventDispatcher()
+    pool = redis.ConnectionPool(protocol=protocol, event_dispatcher=dispatcher)
+
+    with twin(redis.Redis(connection_pool=pool)) as client:
+        told = client.connection_pool.connection_kwargs.items()
+
+    given = pool.connection_kwargs
+    shared = {name for name, value in told if value is given.get(name)}
+    assert {name for name in shared if not isinstance(given[name], SIMPLE)} <= CONSTANT
 
 
 def test_a_twin_over_sentinel_asks_the_same_sentinels(binary, tmp_path):
     with replicated(binary, tmp_path) as service:
         sentinel = Sentinel([("127.0.0.1", service.sentinel.port)], socket_timeout=PATIENCE)
-        with sentinel.master_for(SERVICE) as client, twin(client) as other:
+        main = sentinel.master_for(SERVICE, check_connection=True)
+        with main as client, twin(client) as other:
             other.set("k", "v")
 
+            assert other.connection_pool.check_connection
             assert client.get("k") == b"v"
             assert other.connection_pool.master_address == client.connection_pool.master_address
             pools = (other.connection_pool, client.connection_pool)
@@ -362,10 +384,13 @@ def test_every_verb_works_apart_on_a_cluster(cluster, verb):
         assert results == [EXPECTED[verb]]
 
 
-def test_a_twin_of_a_clusters_client_is_as_that_is(cluster):
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_twin_of_a_clusters_client_is_as_that_is(cluster, flag):
     options: dict[str, Any] = {
-        "require_full_coverage": False,
-        "dynamic_startup_nodes": False,
+        "require_full_coverage": flag,
+        "dynamic_startup_nodes": flag,
+        "load_balancing_strategy": LoadBalancingStrategy.ROUND_ROBIN if flag else None,
+        "retry": Retry(NoBackoff(), 7),
         "reinitialize_steps": 9,
         "socket_timeout": 7.5,
         "address_remap": lambda address: ("127.0.0.1", address[1]),
@@ -379,6 +404,7 @@ def test_a_twin_of_a_clusters_client_is_as_that_is(cluster):
     with RedisCluster(startup_nodes=nodes, **options) as client, twin(client) as other:
         assert other.nodes_manager.connection_kwargs["socket_timeout"] == 7.5
         assert other.nodes_manager.address_remap is options["address_remap"]
+        assert other.load_balancing_strategy is client.load_balancing_strategy
         assert (other.reinitialize_steps, other.retry) == (9, client.retry)
         assert other.user_on_connect_func is print
         assert flags(other) == flags(client)

@@ -219,10 +219,9 @@ def way():
 
 @pytest.fixture
 def calls_over(way):
-    def make(threshold=2, attempts=1, deadline=1.0, everything="*"):
-        return Calls(
-            way, Breaker(threshold, 60.0), attempts, deadline, everything, threading.RLock()
-        )
+    def make(threshold=2, attempts=1, deadline=1.0, everything="*", lock=None):
+        lock = lock or threading.RLock()
+        return Calls(way, Breaker(threshold, 60.0), attempts, deadline, everything, lock)
 
     return make
 
@@ -253,6 +252,20 @@ def test_an_error_of_the_callers_ends_the_failures_in_a_row(calls_over):
             calls.make_once(Answers(error))
 
     assert calls.breaker.state == "closed"
+
+
+def test_calls_apart_count_for_the_breaker_as_others_do(calls_over, way):
+    lock = threading.RLock()
+    calls, states = calls_over(threshold=2, lock=lock), []
+
+    with lock:
+        for fails in (True, False, True, True):
+            answer = redis.ConnectionError("cut") if fails else 1
+            with contextlib.suppress(CacheUnavailable):
+                calls.make(Answers(answer))
+            states.append(calls.breaker.state)
+
+    assert (states, way.aparts) == (["closed", "closed", "closed", "open"], 4)
 
 
 def test_the_first_attempt_counts_towards_the_deadline(calls_over):
