@@ -24,7 +24,7 @@ _ITS_OWN = {
 }
 # The parameters of pools that are none of their connections'.
 _OF_POOLS = ("max_connections", "timeout", "queue_class", "is_master", "check_connection")
-_OF_CLUSTERS = ("retry", "reinitialize_steps", "read_from_replicas", "load_balancing_strategy")
+_OF_CLUSTERS = ("retry", "reinitialize_steps", "load_balancing_strategy")
 _OF_MANAGERS = (
     *("address_remap", "maint_notifications_config"),
     *("_require_full_coverage", "_dynamic_startup_nodes"),
@@ -59,11 +59,9 @@ def _cluster(client: Any) -> Any:
     options["redis_connect_func"] = client.user_on_connect_func
     for owner, names in ((client, _OF_CLUSTERS), (manager, _OF_MANAGERS)):
         for name in names:
-            given = getattr(owner, name, None)
-            if given is not None and given is not False:  # as they are for who does not say
-                options[name.removeprefix("_")] = given
-    options.setdefault("require_full_coverage", False)
-    options.setdefault("dynamic_startup_nodes", False)
+            options[name.removeprefix("_")] = getattr(owner, name, None)
+    if client.read_from_replicas:  # else not even said, for redis-py warns of it
+        options["read_from_replicas"] = True
     return type(client)(
         startup_nodes=[make(node.host, node.port) for node in known.values()], **options
     )

@@ -411,6 +411,16 @@ def test_a_twin_of_a_clusters_client_is_as_that_is(cluster, flag):
         assert other.nodes_manager is not client.nodes_manager
 
 
+@pytest.mark.parametrize("replicas", [False, True])
+def test_a_twin_reads_from_replicas_where_the_client_does(cluster, recwarn, replicas):
+    options = {"read_from_replicas": True} if replicas else {}
+    with RedisCluster(host="127.0.0.1", port=cluster, **options) as client:
+        recwarn.clear()
+        with twin(client) as other:
+            assert other.read_from_replicas is replicas
+            assert len(recwarn) == replicas
+
+
 @pytest.mark.parametrize("known", ["startup_nodes", "nodes_cache"])
 def test_a_twin_asks_whatever_nodes_a_clusters_client_knows(cluster, known):
     options = {"host": "127.0.0.1", "port": cluster, "dynamic_startup_nodes": False}

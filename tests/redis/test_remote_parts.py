@@ -233,6 +233,18 @@ def test_what_the_server_refuses_is_tried_once_more_over_other_connections(calls
     assert way.dropped == 1
 
 
+@pytest.mark.parametrize(("moves", "dropped"), [(False, 0), (True, 1)])
+def test_idle_connections_are_dropped_where_another_server_may_have_come(
+    calls_over, way, moves, dropped
+):
+    way.moves = moves
+
+    with pytest.raises(CacheUnavailable):
+        calls_over().make_once(Answers(redis.ConnectionError("cut")))
+
+    assert way.dropped == dropped
+
+
 def test_connections_are_dropped_in_a_call_too(calls_over, way, monkeypatch):
     """Their pool has a lock, and a finalizer may run while it is held."""
     calls, inside = calls_over(), []
