@@ -55,7 +55,7 @@ class Calls:
         self._settles: Callable[[], bool] = self._settling._is_owned  # type: ignore[attr-defined]
         self._asking: set[int] = set()  # threads that are in the middle of a call to the server
 
-    def after_fork_in_child(self) -> None:  # pragma: no cover - in children
+    def after_fork_in_child(self) -> None:
         """Begin anew without the calls of the parent's threads; its debts are the child's too."""
         self._begin()
         self._link.after_fork_in_child()

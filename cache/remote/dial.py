@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import redis
 from redis.backoff import NoBackoff
@@ -90,7 +90,10 @@ class _Cluster:
 
     def servers(self) -> Dials:
         """Return a function for each primary, by which to connect to it."""
-        client = self._link.client
+        try:
+            client = self._link.client
+        except Exception as error:  # a child's has to ask the nodes first, and none answers
+            return {None: partial(_refuse, error)}
         nodes = client.get_primaries()
         if self._look:
             self._dials = {}
@@ -127,6 +130,10 @@ class _Cluster:
         except Exception:
             self._look = True
             raise
+
+
+def _refuse(error: Exception) -> NoReturn:
+    raise error
 
 
 def _dial(pool: Any, check: Callable[[Any], object] = lambda connection: None) -> socket.socket:

@@ -87,7 +87,7 @@ class Link:
             apart = self._apart.get(get_ident())
             if apart is not None:
                 return apart
-        if self._own is None:  # pragma: no cover - in children
+        if self._own is None:  # in a child
             self._own = self._prepared(twin(self._model))
         return self._own
 
@@ -110,7 +110,7 @@ class Link:
                 self._apart[me] = outer
             client.close()
 
-    def after_fork_in_child(self) -> None:  # pragma: no cover - in children
+    def after_fork_in_child(self) -> None:
         """Have another client made: the locks of this one may be held by the parent's threads."""
         self._own = None
         self._apart.clear()

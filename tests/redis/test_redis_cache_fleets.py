@@ -10,6 +10,8 @@ from redis.cluster import RedisCluster
 
 from cache import CacheUnavailable, connect
 from cache.redis_cache import RedisCache
+from cache.remote.dial import followed
+from cache.remote.link import link_to
 from tests.servers import Server, clustered, eventually, let_pass
 
 
@@ -150,6 +152,39 @@ def test_any_number_of_caches_may_share_a_clusters_client(cluster):
         caches[-1]["k"] = client.get_node(host="127.0.0.1", port=port).port
 
         assert caches[-1].pop("k") == port
+
+
+def fail(*command, **options):
+    raise redis.ConnectionError("on purpose")
+
+
+def test_nodes_that_cannot_be_asked_are_those_that_the_client_knows(cluster, monkeypatch):
+    with RedisCluster(host="127.0.0.1", port=int(cluster.rpartition(":")[2])) as client:
+        follow = followed(link_to(client), 1.0).servers
+        known = {node.name for node in client.get_primaries()}
+
+        with monkeypatch.context() as patched:
+            patched.setattr(client, "execute_command", fail)
+            assert follow().keys() == known
+
+        assert follow().keys() == known
+
+
+def test_a_child_whose_cluster_is_gone_looks_for_it_again_later(cluster, monkeypatch):
+    with RedisCluster(host="127.0.0.1", port=int(cluster.rpartition(":")[2])) as client:
+        link = link_to(client)
+        follow = followed(link, 1.0).servers
+        known = {node.name for node in client.get_primaries()}
+        link.after_fork_in_child()
+
+        with monkeypatch.context() as patched:
+            patched.setattr("cache.remote.link.twin", fail)
+            (dial,) = follow().values()
+            with pytest.raises(redis.ConnectionError, match="on purpose"):
+                dial()
+
+        assert follow().keys() == known
+        link.client.close()
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once():
