@@ -5,11 +5,16 @@ of the parent may hold them for ever; in a finalizer, which may run in the middl
 are locks beside the cache's, and two threads that hold one each may wait for each other.
 """
 
+import codecs
 import copy
 from typing import Any
 
 import redis
 from redis.cluster import ClusterNode
+
+# The first connection to a host imports this, and one that a finalizer makes in the middle of that
+# finds "unknown encoding: idna".
+codecs.lookup("idna")
 
 # What a pool puts into the options of its connections, and makes for itself.
 _ITS_OWN = {

@@ -12,6 +12,8 @@ import os
 import queue
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -446,6 +448,13 @@ def test_what_a_clusters_client_is_taught_its_twins_are_too(cluster):
             found.append(taught(other))
 
     assert found == [{"cache.remote.nodes"}] * 3
+
+
+def test_no_connection_is_the_first_to_import_how_hosts_are_encoded():
+    """Another one, made by a finalizer in the middle of that import, would not find it."""
+    look = "import sys, cache.redis_cache; sys.exit('encodings.idna' not in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", look], timeout=PATIENCE).returncode == 0
 
 
 def in_a_child(work: Callable[[], bool]) -> int:
