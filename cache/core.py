@@ -400,9 +400,9 @@ class DistributedCache(CacheMixin[V]):
         value: V = self.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        if self._lock._is_owned():  # type: ignore[attr-defined]
-            # Called from inside another call, which holds the lock: to wait for another thread's
-            # factory could be to wait for ever.
+        if self._lock._is_owned() or self._flights.inside():  # type: ignore[attr-defined]
+            # Called from inside another call, which holds the lock or has others wait: to wait for
+            # another thread's factory could be to wait for ever.
             value = factory()
             self.add(key, value, life)
             return value
@@ -413,7 +413,7 @@ class DistributedCache(CacheMixin[V]):
         try:
             with self._lock:  # another leader may have landed since the miss
                 entry = self._live_locked(key, gone)
-            value = factory() if entry is None else entry[0]
+            value = self._flights.call(flight, factory) if entry is None else entry[0]
         except BaseException as error:
             self._flights.fail(flight, error)
             raise

@@ -5,6 +5,7 @@ runs it. The table keeps no value longer than the flight lasts.
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
@@ -13,11 +14,12 @@ V = TypeVar("V")
 class Flight(Generic[V]):
     """One run of a factory for one key."""
 
-    __slots__ = ("error", "gates", "key", "landed", "leader", "store", "value")
+    __slots__ = ("called", "error", "gates", "key", "landed", "leader", "store", "value")
 
     def __init__(self, key: str, leader: int) -> None:
         self.key = key
         self.leader = leader  # thread identifier
+        self.called = False  # while the factory runs
         self.store = True  # False once the key was written or removed while the factory ran
         self.landed = False
         # One for each waiter, shut until the flight has landed. Bare locks, not an Event, which has
@@ -40,12 +42,31 @@ class Flights(Generic[V]):
         self.running: dict[str, Flight[V]] = {}  # guarded by _lock; empty while nothing runs
         self._waiting: dict[int, Flight[V]] = {}  # thread to what it waits for
 
+    def inside(self) -> bool:
+        """Tell whether the caller is in the middle of leading a flight, or of waiting for one.
+
+        A finalizer is, or else a factory, which does not count: it may lead others, and wait.
+        """
+        me = threading.get_ident()
+        return me in self._waiting or any(
+            flight.leader == me and not flight.called and not flight.landed
+            for flight in list(self.running.values())
+        )
+
+    def call(self, flight: Flight[V], factory: Callable[[], V]) -> V:
+        """Return what the factory returns, which is called for the flight by its leader."""
+        flight.called = True
+        try:
+            return factory()
+        finally:
+            flight.called = False
+
     def join(self, key: str) -> tuple[Flight[V], bool]:
         """Return the flight for `key` and whether the caller leads it, and so must land it.
 
         A caller that does not lead is noted as waiting and must call `wait`. Raises RuntimeError
         where that would be to wait for itself: the leader of the flight is the caller, or waits,
-        directly or over others, for a flight that the caller leads.
+        directly or over others, for a flight that the caller leads. Not to be called `inside`.
         """
         me = threading.get_ident()
         with self._lock:

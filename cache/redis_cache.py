@@ -570,7 +570,7 @@ class RedisCache(CacheMixin[V]):
         value = self._read(key, name, _MISSING)
         if value is not _MISSING:
             return value  # type: ignore[no-any-return]
-        if self._calls.inside():
+        if self._calls.inside() or self._flights.inside():
             value = factory()
             self.add(key, value, ttl)
             return value
@@ -578,7 +578,7 @@ class RedisCache(CacheMixin[V]):
         if not leading:
             return self._flights.wait(flight)
         try:
-            value = self._lead(key, name, factory, ms)
+            value = self._lead(key, name, partial(self._flights.call, flight, factory), ms)
         except BaseException as error:
             self._flights.fail(flight, error)
             raise

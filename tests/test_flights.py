@@ -131,6 +131,23 @@ def test_flights_are_changed_by_one_thread_at_a_time(step, lock, flights):
     assert early == set()
 
 
+def test_who_leads_or_waits_is_inside_but_for_its_factory(flights, other):
+    before = flights.inside()
+    flight, _ = flights.join("k")
+    other(flights.join, "k")  # noted as waiting
+    leading = flights.inside(), other(flights.inside)
+
+    within = flights.call(flight, flights.inside)
+    with pytest.raises(ZeroDivisionError):
+        flights.call(flight, lambda: 1 // 0)
+    after = flights.inside()
+    flights.land(flight, 1)
+    other(flights.wait, flight)
+
+    assert (before, leading, within, after) == (False, (True, True), False, True)
+    assert (flights.inside(), other(flights.inside)) == (False, False)
+
+
 def test_waiters_wake_whether_they_came_before_the_landing_or_after_it(flights, third):
     flight, _ = third(flights.join, "k")
     flights.join("k")

@@ -782,6 +782,21 @@ def test_what_another_leader_has_landed_meanwhile_is_taken_as_it_is(cache, monke
     assert cache.ttl("k") == inf
 
 
+def test_who_leads_a_flight_runs_the_factory_of_a_call_from_inside(cache, monkeypatch):
+    """As a finalizer may, before the flight's own factory runs."""
+    join, inside = cache._flights.join, []
+
+    def joining(key):
+        joined = join(key)
+        inside.append(cache.get_or_set(key, lambda: "inside"))
+        return joined
+
+    monkeypatch.setattr(cache._flights, "join", joining)
+
+    assert cache.get_or_set("k", lambda: "outside") == "inside"
+    assert (inside, cache.get("k")) == (["inside"], "inside")
+
+
 def test_a_made_value_is_looked_for_and_stored_under_the_lock(cache):
     begun, go = threading.Event(), threading.Event()
 

@@ -32,7 +32,7 @@ DEVIATIONS = [
         "R9.1",
         "the lock cannot be taken twice",
         (f"{CACHE}.__init__", "threading.RLock()", "threading.Lock()"),
-        (GET_OR_SET, "self._lock._is_owned()", "False"),
+        (GET_OR_SET, "self._lock._is_owned() or self._flights.inside()", "False"),
     ),
     breaks(
         "R9.1",
@@ -46,7 +46,7 @@ DEVIATIONS = [
     breaks(
         "R9.1",
         "a get_or_set inside another call waits for a third party",
-        (GET_OR_SET, "self._lock._is_owned()", "False"),
+        (GET_OR_SET, "self._lock._is_owned() or self._flights.inside()", "False"),
     ),
     breaks(
         "R9.1",
@@ -79,7 +79,11 @@ DEVIATIONS = [
     breaks(
         "R9.2",
         "get_or_set holds the lock while the factory runs",
-        (GET_OR_SET, "value = factory() if entry is None else entry[0]", "pass"),
+        (
+            GET_OR_SET,
+            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
+            "pass",
+        ),
         (
             GET_OR_SET,
             "entry = self._live_locked(key, gone)",
@@ -333,7 +337,7 @@ DEVIATIONS = [
         (GET_OR_SET, "if not callable(factory):", "if False:"),
         (
             GET_OR_SET,
-            "value = factory() if entry is None else entry[0]",
+            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
             "value = (factory() if callable(factory) else factory) if entry is None else entry[0]",
         ),
     ),
@@ -345,6 +349,10 @@ DEVIATIONS = [
             "if value is not _MISSING:",
             "if value is not _MISSING and value is not None:",
         ),
-        (GET_OR_SET, "value = factory() if entry is None else entry[0]", "value = factory()"),
+        (
+            GET_OR_SET,
+            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
+            "value = factory()",
+        ),
     ),
 ]

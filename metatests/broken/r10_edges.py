@@ -148,7 +148,7 @@ DEVIATIONS = [
         (f"{CACHE}.get_or_set", "if value is not _MISSING:", "if value is not _MISSING and value:"),
         (
             f"{CACHE}.get_or_set",
-            "value = factory() if entry is None else entry[0]",
+            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
             "entry = None; value = factory()",
         ),
     ),

@@ -183,6 +183,21 @@ def test_a_factory_runs_at_once_in_the_middle_of_its_own_keys_call(make, step):
     assert (results, cache.get("made")) == (["inside"], "inside")
 
 
+def test_a_factory_runs_at_once_in_the_middle_of_what_leads_to_its_keys_own(make, monkeypatch):
+    """Where no command is under way: the thread that renews leases is being started."""
+    cache, _ = make()
+    start, results = threading.Thread.start, []
+
+    def start_and_call(thread):
+        start(thread)
+        results.append(cache.get_or_set("made", lambda: "inside"))
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_call)
+
+    assert cache.get_or_set("made", lambda: "outside") == "outside"
+    assert (results, cache.get("made")) == (["inside"], "inside")
+
+
 def test_a_call_from_the_middle_of_another_waits_for_no_factory(make):
     cache, client = make()
     running, go = threading.Event(), threading.Event()
