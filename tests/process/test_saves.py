@@ -28,7 +28,7 @@ SHIM = """
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
-static int armed = 0, left = 0;
+static __thread int armed = 0, left = 0;  /* other threads' calls are no save's */
 void shim_arm(int nth) { armed = 1; left = nth; }
 int shim_disarm(void) { armed = 0; return left > 0; }
 static int fails(void) {
