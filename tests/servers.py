@@ -291,9 +291,10 @@ def node_id(server: Server) -> bytes:
 
 
 def is_primary(server: Server) -> bool:
-    """Tell whether the server takes itself for a primary."""
-    with server.client() as client:
+    """Tell whether the server takes itself for a primary; one that is just promoted may hang up."""
+    with server.client() as client, contextlib.suppress(redis.ConnectionError):
         return bool(client.info("replication")["role"] == "master")
+    return False
 
 
 def fail_over(replica: Server) -> None:
