@@ -495,7 +495,7 @@ class DistributedCache(CacheMixin[V]):
             removed = 0
             for part in _slices_of(doomed):
                 removed += self._delete_unwritten(part, written, entries, now)
-                time.sleep(_YIELD)  # else this thread takes the lock again before a waiter wakes
+                _let_a_waiter_in()
             return removed
         finally:
             with self._lock:
@@ -540,7 +540,7 @@ class DistributedCache(CacheMixin[V]):
             del gone
             if not more:
                 return removed
-            time.sleep(_YIELD)  # else this thread takes the lock again before a waiter wakes
+            _let_a_waiter_in()
 
     def reset_stats(self) -> None:
         """Set hits, misses, evictions and expirations to zero."""
@@ -815,6 +815,11 @@ if not _LOCK_FREE:  # pragma: no cover - free-threaded builds only
 
 # To free a million references takes 20 ms and more in which no other thread runs, to copy them 12.
 # So what is large is copied once at most, and worked through and released in slices.
+
+
+def _let_a_waiter_in() -> None:
+    """Pause between two holds of the lock, which is not fair."""
+    time.sleep(_YIELD)  # or this thread would take the lock again before one that waits has woken
 
 
 def _taken(take: Callable[[], T], rest: Sized) -> list[T]:

@@ -32,7 +32,8 @@ def method(text):
     )
 
 
-# For each check: what it is given besides the source, good inputs, bad inputs.
+# For each check: what it is given besides the source, good inputs, bad inputs. These are texts that
+# the check reads; none is run.
 CHECKS = [
     (
         assertions.toothless,
@@ -47,9 +48,10 @@ CHECKS = [
         [
             body("cache.get('k')"),
             body("..."),
-            body("assert True"),  # holds of every cache
+            body("assert True"),  # refused, because it holds of every cache
             body("return\nassert cache.get('k') is None"),
-            body("pytest.skip('later')\nassert cache.get('k') is None"),  # never gets to assert
+            # Refused, because it never gets to assert.
+            body("pytest.skip('later')\nassert cache.get('k') is None"),  # skips before it
             body("if False:\n    assert cache.get('k') is None"),
             body("for _ in []:\n    assert cache.get('k') is None"),
             body("for _ in range(0):\n    assert cache.get('k') is None"),
@@ -59,7 +61,7 @@ CHECKS = [
             body("with contextlib.suppress(Exception):\n    assert cache.get('k') is None"),
             body("with pytest.raises(KeyError):\n    raise KeyError"),
             "def check(cache):\n    print(cache)\n" + body("check(cache)"),
-            "def check(cache):\n    assert True\n"  # a helper that cannot fail
+            "def check(cache):\n    assert True\n"  # refused, because the helper cannot fail
             + body("check(cache)"),
             "class TestIt:\n    def test_a(self):\n        pass",
         ],
@@ -174,16 +176,17 @@ CHECKS = [
             "def wait_until():\n    pause = Event()\n    pause.wait(1)",
         ],
         [
-            body("time.sleep(1)"),  # by its module
-            body("sleep(0.1)"),  # imported by name
-            body("await_(asyncio.sleep(1))"),  # of another module
+            # A test that sleeps is slow, or fails by chance: all of these are refused.
+            body("time.sleep(1)"),  # refused where it is called by its module
+            body("sleep(0.1)"),  # … imported by name
+            body("await_(asyncio.sleep(1))"),  # … of another module
             body("threading.Event().wait(1)"),
             body("pause = threading.Event()\npause.wait(1)"),
             body("go, pause = Event(), Event()\ngo.set()\npause.wait(1)"),
             body("value.never.wait(1)"),
-            body("def factory():\n    time.sleep(1)\nfactory()"),  # in a function inside the test
-            "PROGRAM = 'import time; time.sleep(1)'",  # in a program that a test runs
-            "def helper():\n    time.sleep(1)",  # in a function beside the tests
+            body("def factory():\n    time.sleep(1)\nfactory()"),  # refused in a test's function
+            "PROGRAM = 'import time; time.sleep(1)'",  # refused in a program that a test runs
+            "def helper():\n    time.sleep(1)",  # refused in a function beside the tests
         ],
     ),
     (
@@ -250,18 +253,19 @@ CHECKS = [
     (
         functools.partial(suites.unexcused, excuses=["there is no fork here", "no … here"]),
         [
-            # A skip whose reason the registry lists is good input: by mark,
-            "@pytest.mark.skipif(not fork, reason='there is no fork here')\ndef test_a(): ...",
-            body("pytest.skip('there is no fork here')"),  # by call,
-            body("pytest.skip(f'no {server} here')"),  # and with a name in it
+            # A skip is accepted where the registry lists its reason, and nowhere else.
+            "@pytest.mark.skipif(not fork, reason='there is no fork here')\n"  # accepted as a mark
+            "def test_a(): ...",
+            body("pytest.skip('there is no fork here')"),  # accepted as a call
+            body("pytest.skip(f'no {server} here')"),  # accepted with a name in its reason
             body("def inner():\n    return 1\ninner()"),
             "@pytest.mark.parametrize('n', [1, pytest.param(2, marks=pytest.mark.soak)])\n"
             + body("..."),
         ],
         [
-            "@pytest.mark.skip\ndef test_a(): ...",  # gives no reason
-            "@pytest.mark.skip(reason='flaky')\ndef test_a(): ...",  # gives one that is not listed
-            "@pytest.mark.skipif(True, reason='slow')\ndef test_a(): ...",
+            "@pytest.mark.skip\ndef test_a(): ...",  # refused, because it gives no reason
+            "@pytest.mark.skip(reason='flaky')\ndef test_a(): ...",  # refused: none that is listed
+            "@pytest.mark.skipif(True, reason='slow')\ndef test_a(): ...",  # refused likewise
             "@pytest.mark.xfail\ndef test_a(): ...",
             "@pytest.mark.xfail(reason='some day')\ndef test_a(): ...",
             "@unittest.skip('x')\ndef test_a(): ...",

@@ -14,7 +14,8 @@ DEVIATIONS = [
             INCREMENT,
             "self._acquire()",
             "while self.exists(key):\n        total = self.get(key) + step"
-            "\n        time.sleep(0)"  # another thread counts between the two steps
+            # The sleep lets another thread count in between, or the defect would show by chance.
+            "\n        time.sleep(0)"  # part of the defect: hands the interpreter over
             "\n        self.set(key, total)\n        return total\n    self._acquire()",
         ),
     ),

@@ -204,7 +204,8 @@ DEVIATIONS = [
             f"{CACHE}.get",
             "next(self._hits)",
             "hits = self._counted_locked()[0];"
-            " time.sleep(0);"  # another thread counts between the two steps
+            # The sleep lets another thread count in between, or the defect would show by chance.
+            " time.sleep(0);"  # part of the defect: hands the interpreter over
             " self._hits = count(hits + 1)",
         ),
     ),
@@ -215,7 +216,8 @@ DEVIATIONS = [
             f"{CACHE}.stats",
             "hits, misses = self._counted_locked()",
             "hits = self._counted_locked()[0];"
-            " time.sleep(0.0001);"  # other threads read between the two moments
+            # The sleep lets other threads read in between, or the defect would show by chance.
+            " time.sleep(0.0001);"  # part of the defect: hands the interpreter over
             " misses = self._counted_locked()[1]",
         ),
     ),

@@ -55,7 +55,8 @@ DEVIATIONS = [
             f"{CACHE}.get",
             "if key in entries:\n        try:",
             "if key in entries:"
-            "\n        time.sleep(0)"  # another thread removes the key between look and read
+            # The sleep lets another thread remove the key, or the defect would show by chance.
+            "\n        time.sleep(0)"  # part of the defect: hands the interpreter over
             "\n        try:",
         ),
         (f"{CACHE}.get", "except KeyError:", "except IndexError:"),
