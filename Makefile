@@ -86,5 +86,5 @@ soak: $(READY)  ## run the long versions: storms, kills, forks by the hundred
 	$(RUN) -m pytest -m soak
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .build build *.egg-info .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .build build dist *.egg-info .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ Results = dict[str, Any]
 Row = Iterable[object]
 
 _ORDER = [one.name for one in ALL]
-_SECTION = re.compile(r"(?<=\n## Speed\n\n).*?(?=\n## )", re.DOTALL)
+_SECTION = re.compile(r"(?<=\n## Speed\n\n).*?(?=\n## |\Z)", re.DOTALL)
 
 CAVEATS = """\
 Each contestant takes turns with the baseline, `benchmarks/baseline.py`, in slices of about 2,000
@@ -433,14 +433,15 @@ def readme_section(all_results: list[Results]) -> str:
         for name, one in zip(versions, all_results, strict=True)
     )
     return f"""\
-`make bench` compares it in one run with the obvious implementation (`benchmarks/baseline.py`) and
-with its peers, on a machine that is shared with other work. Figures without a unit are times the
-baseline's speed; where a goal is missed, they are **bold**.
+`make bench` compares `DistributedCache` in one run with a straightforward implementation, the
+baseline (`benchmarks/baseline.py`), and with other libraries, on a machine that was shared with
+other work. A figure without a unit is the speed as a multiple of the baseline's. **Bold** figures
+miss their goal.
 
 {table(["", "goal", *versions], rows)}
 
-Times the baseline's speed at a thousand entries without a ttl, or with one where a library knows no
-other; {label(best["about"])}:
+The speed as a multiple of the baseline's with 1,000 entries, on {label(best["about"])}. Entries
+have no ttl, except in libraries where every entry has one.
 
 {table(_PEERS, _peers(best))}
 

@@ -1,4 +1,4 @@
-"""Redis's verbs inside a threaded Python process, with no server."""
+"""A thread-safe in-process cache with Redis-style commands; the same API on Redis and Valkey."""
 
 from .connect import connect
 from .core import DistributedCache
@@ -6,6 +6,8 @@ from .errors import CacheError, CacheUnavailable, SnapshotError
 from .patterns import escape
 from .protocol import Cache
 from .stats import CacheStats
+
+__version__ = "0.1.0"  # setup.cfg reads it here
 
 __all__ = [
     "Cache",

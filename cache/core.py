@@ -22,9 +22,9 @@ from .flights import Flights
 from .mixin import CacheMixin
 from .patterns import compile_glob
 from .plain import Codec
+from .protocol import V
 from .stats import CacheStats
 
-V = TypeVar("V")
 D = TypeVar("D")
 T = TypeVar("T")
 

@@ -1,23 +1,34 @@
-"""What every engine offers in terms of its other verbs, the face of a mapping above all."""
+"""The methods that every engine has in terms of its other ones, the mapping protocol above all."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar
+from types import GenericAlias, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar
 
 from . import arguments
 from .memoize import Memoized
 from .memoize import memoize as memoize_in
-from .protocol import Cache
+from .protocol import Cache, V
 
-V = TypeVar("V")
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _MISSING: Any = object()
 
 
-class CacheMixin(Cache[V]):
+if TYPE_CHECKING:
+    _Base = Cache  # so type checkers refuse an engine that lacks a verb, or has another signature
+else:
+
+    class _Base:
+        """No Protocol at run time: `help` would show its machinery for every engine."""
+
+        def __class_getitem__(cls, value_type):
+            """Name the type of the values, for type checkers: `DistributedCache[int]`."""
+            return GenericAlias(cls, value_type)
+
+
+class CacheMixin(_Base[V]):
     """The verbs that follow from others. An engine inherits it, and defines what `Cache` names."""
 
     def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:

@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from . import arguments
 from .core import _LOCK_FREE, DistributedCache
 from .expiry import Entry
 from .patterns import Glob
-
-V = TypeVar("V")
+from .protocol import V
 
 _NEVER = -math.inf
 

@@ -4,12 +4,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from .memoize import Memoized
 from .stats import CacheStats
 
-V = TypeVar("V")
+if TYPE_CHECKING:
+    # Every type checker brings typing_extensions; typing has defaults of type variables from 3.13.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    V = TypeVarWithDefault("V", default=Any)  # `DistributedCache()` needs no annotation
+else:
+    V = TypeVar("V")
 D = TypeVar("D")
 P = ParamSpec("P")
 R = TypeVar("R")

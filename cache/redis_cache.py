@@ -27,7 +27,7 @@ from .near import Bell as NearBell
 from .near import Near, Token
 from .patterns import compile_glob
 from .plain import Codec
-from .protocol import Cache
+from .protocol import Cache, V
 from .remote import lives, scripts
 from .remote.calls import Calls
 from .remote.dial import followed
@@ -40,7 +40,6 @@ from .remote.values import Values
 from .stats import CacheStats
 from .tracking import Tracking
 
-V = TypeVar("V")
 D = TypeVar("D")
 T = TypeVar("T")
 
