@@ -6,13 +6,11 @@ The sentences are those of docs/contract.md, word for word: a metatest keeps bot
 # ruff: noqa: RUF001 - the contract multiplies with the sign for it
 
 CLAUSES = {
-    "R1.1": "With `ttl=10` an entry is live 9.999 s later and expired at exactly 10.0 s.",
-    "R1.2": "`get` and `exists` take an expired entry that they meet out of storage.",
-    "R1.3": (
-        "`ttl=None` stands for `default_ttl`; `default_ttl=None` and `math.inf` stand for no end."
-    ),
-    "R1.4": "Setting a key anew gives it a new deadline, or none, whatever the old one was.",
-    "R1.5": "Every key has a TTL of its own.",
+    "R1.1": "An entry set with `ttl=10` is live at 9.999 s and expired at exactly 10.0 s.",
+    "R1.2": "`get` and `exists` on an expired entry remove it from storage.",
+    "R1.3": "`ttl=None` means `default_ttl`; `default_ttl=None` and `math.inf` mean never.",
+    "R1.4": "Setting a key again replaces its deadline, also by none.",
+    "R1.5": "TTLs are per key.",
     "R1.6": "Fractions of a second count.",
     "R1.7": (
         "A TTL is an int or float of seconds, however large, or a `timedelta`; zero, a "
@@ -64,7 +62,7 @@ CLAUSES = {
     "R4.2": (
         "`evictions` grows by one for each eviction, never for deletion, expiry, overwriting "
         "or `clear`; `expirations` grows by one for each expired entry that is removed, "
-        "however it was met, by overwriting or deleting it too, but not by `clear` and "
+        "however it was found (overwriting or deleting it too), but not by `clear` and "
         "`load`."
     ),
     "R4.3": "`size` is the length of storage, and so is `len(cache)`.",
@@ -74,51 +72,53 @@ CLAUSES = {
     "R4.5": "`stats()` shows one consistent moment.",
     "R4.6": "`hit_rate` is 0.0 before the first read.",
     "R5.1": (
-        "The dialect is Redis's: `*` is any run, `?` one character, then `[abc]`, `[a-z]` "
-        "and `[^a]` for none of them (`[!a]` is a second spelling), and `\\` makes the next "
-        "character literal; the end of the pattern closes an open `[`; what is left (`[]`, "
-        "`[^]`, reversed ranges, `\\` in ranges) is as in Redis's `stringmatchlen`; case "
-        "counts, and the whole key must match, newlines included."
+        "The dialect is Redis's: `*` is any run, `?` one character, then `[abc]`, `[a-z]` and"
+        " `[^a]` for none of them (`[!a]` is a second spelling), and `\\` makes the next "
+        "character literal; an unclosed `[` is closed by the end of the pattern; the rest "
+        "(`[]`, `[^]`, reversed ranges, `\\` in ranges) is as in Redis's `stringmatchlen`; "
+        "case counts, and the whole key must match, newlines included."
     ),
     "R5.2": (
         'Where nothing matches the list is `[]`; `""` matches the empty key only, so '
-        '`keys("")` is `[]` where that key isn\'t live.'
+        '`keys("")` is `[]` where that key is not live.'
     ),
     "R5.3": "Expired keys are neither listed nor counted.",
     "R5.4": "`delete_pattern` returns exactly how many it deleted.",
     "R5.5": "A pattern that is no str is a TypeError.",
     "R5.6": (
-        "No pattern, however hostile, takes more time than in proportion to pattern × key length."
+        "No pattern, however hostile, takes more than time proportional to pattern × key length."
     ),
     "R5.7": "Pauses do not grow with the cache: they are at most 30 ms with a million entries.",
     "R5.8": "`escape(text)` matches `text` and nothing else.",
     "R6.1": (
-        "The file is one of pickles, and plain `pickle.load` reads it with none of our "
-        "classes: first a dict with `format`, `version`, `saved_at`, `hits`, `misses`, "
+        "The file consists of pickles, and plain `pickle.load` reads it with no class of ours"
+        " needed: first comes a dict with `format`, `version`, `saved_at`, `hits`, `misses`, "
         "`evictions`, `expirations` and `entries`, which says how many follow; then, by "
-        "further `pickle.load`s on the open file, lists of `(key, value, expires_at)` from "
-        "least to most recently used until there are that many; then comes the digest."
+        "further `pickle.load`s on the same open file, come lists of `(key, value, "
+        "expires_at)` from least to most recently used, until there are that many; then comes"
+        " the digest."
     ),
     "R6.2": (
-        "Expired entries stay out; each other one carries `expires_at`, in epoch seconds or None."
+        "Expired entries are left out; each other entry carries `expires_at`, in epoch "
+        "seconds or None."
     ),
     "R6.3": "Recency is kept.",
     "R6.4": (
-        "It is all or nothing: at `path` is the old file or the new one, whole, whatever "
-        "happens (full disk, kill, power cut), for the new one is written beside it, flushed "
+        "All or nothing: the file at `path` is the old one or the new one, whole, whatever "
+        "happens (full disk, kill, power cut), as the new one is written beside it, flushed "
         "to disk and renamed, and the folder is flushed; a symbolic link is followed."
     ),
     "R6.5": (
         "An error raises: OSError where there is no folder, no permission or no room, "
         "SnapshotError naming the key where a value cannot be pickled or is not trusted; the "
         "cache is untouched and so is the old file, unless only the last flush of the folder "
-        "failed, when the file is whole, old or new."
+        "failed: then the file is whole, old or new."
     ),
     "R6.6": "A snapshot is one moment: it holds no half of a `set_many`.",
     "R6.7": (
         "Other threads go on: with a million small entries a hit (on a build with the GIL) "
-        "waits at most 30 ms and a write at most a second, for the walk in recency order, "
-        "and no second copy of all values is made."
+        "waits at most 30 ms, a write at most a second (the walk in recency order), and no "
+        "second copy of all values is made."
     ),
     "R6.8": "The file's mode is 0600.",
     "R6.9": (
@@ -131,10 +131,10 @@ CLAUSES = {
         "fails as in R6.5."
     ),
     "R7.1": (
-        "It replaces the content in one moment; recency, values and the life left, "
+        "It replaces the content in one moment; recency, values and remaining life, "
         "`expires_at - time.time()` seconds, come back."
     ),
-    "R7.2": "What has expired in between is dropped.",
+    "R7.2": "What expired in between is dropped.",
     "R7.3": "The counters become the saved ones.",
     "R7.4": (
         "Of a snapshot larger than `max_size` the most recent entries stay, and no eviction "
@@ -178,36 +178,35 @@ CLAUSES = {
     "R8.2": "`cleanup` removes every expired entry and returns how many.",
     "R8.3": (
         "Its cost follows the number that expired, pauses are at most 30 ms with a million "
-        "entries, and what is kept to find them stays in proportion to storage, however "
-        "often keys are set anew."
+        "entries, and what is kept to find them stays in proportion to storage, however often"
+        " keys are set again."
     ),
     "R8.4": (
-        "A cache that nothing refers to is collected, and its thread ends within two "
-        "seconds; `close` ends it within two, may be called twice, and leaves a cache that "
-        "still serves; the exit of an interpreter with live caches never hangs and prints "
-        "nothing."
+        "A cache that is no longer referenced is collected, and its thread ends within two "
+        "seconds; `close` ends it within two, may be called twice, and the cache still "
+        "serves; the exit of an interpreter with live caches never hangs and prints nothing."
     ),
     "R8.5": (
-        "After `fork`, whatever other threads were doing, the child's cache works and has a "
-        "thread of its own."
+        "After `fork`, whatever other threads were doing, the child's cache works and has its"
+        " own thread."
     ),
     "R8.6": "An error in the thread is logged, and the thread goes on.",
     "R9.1": (
         "One `threading.RLock` guards every change of state that takes more than one atomic "
-        "step of the interpreter. Every public method may be called from any thread, and "
-        "from code that a call of the same thread happens to run (a finalizer, a comparison, "
-        "a weakref callback, a factory), without deadlock or broken state; a call from "
-        "inside another, a factory's apart, never waits for a third party."
+        "step of the interpreter. Every public method may be called from any thread, and from"
+        " code that a call of the same thread happens to run (a finalizer, a comparison, a "
+        "weakref callback, a factory) without deadlock or broken state; a call made while its"
+        " own thread holds the lock never waits for another thread's factory."
     ),
     "R9.2": (
         "While the lock is held none of this runs: factories, pickling and unpickling, glob "
         "matching, the release of removed values."
     ),
     "R9.3": (
-        "`get_or_set` has one factory running per key, whose value or exception its waiters "
-        "get; a factory that needs its own key, directly or through another flight that "
-        "waits for it, gets a RuntimeError, not a deadlock. Where another call wrote the key "
-        "meanwhile, that write stays, and where one removed it (`delete`, `pop`, "
+        "`get_or_set` runs one factory per key at a time; waiters get its value or its "
+        "exception; a factory that needs its own key, directly or through another flight that"
+        " waits for it, gets a RuntimeError, not a deadlock. Where another call wrote the key"
+        " meanwhile, that write stays, and where one removed it (`delete`, `pop`, "
         "`delete_pattern`, `clear`, `load`), the factory's value is not stored; either way "
         "the callers get it."
     ),
