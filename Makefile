@@ -9,7 +9,7 @@ FRESH := $(shell test "$$(cat $(READY) 2>&1)" = "$(CURDIR)" && $(RUN) -c 'print(
 # The tests find the redis-server of the environment there.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo demo-fleet test test-all check conformance metatest mutants bench bench-quick soak clean stale
+.PHONY: help demo demo-fleet test suites test-all check conformance metatest mutants bench bench-quick soak clean stale
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,6 +39,9 @@ demo-fleet: $(READY)  ## serve it from four processes on one Redis with near cac
 test: $(READY)  ## run all suites in their quick versions, and the quick metatests
 	$(RUN) -m pytest
 
+suites: $(READY)  ## run the suites alone
+	$(RUN) -m pytest tests
+
 test-all:  ## run them on every CPython from 3.11 up that is found
 	@failed=; while read -r version python; do \
 		echo "== Python $$version"; \
@@ -61,6 +64,7 @@ kit-%: $(READY)
 		--except-clauses=$$($(RUN) -m tests.redis.kit)
 
 metatest: $(READY)  ## prove that the suites cover every clause and can fail
+	$(RUN) -m metatests.inventory
 	$(RUN) -m pytest metatests -m "not soak"
 
 mutants: $(READY)  ## try every small edit of cache/, on all cores; MODULES="core expiry": of these

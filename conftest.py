@@ -13,8 +13,8 @@ import freezegun
 import freezegun.api
 import pytest
 
-# The options --cache-impl, --clauses and --except-clauses.
-pytest_plugins = ["conformance"]
+# The options --cache-impl, --clauses and --except-clauses; and what a test may be skipped for.
+pytest_plugins = ["conformance", "tests.skips"]
 
 # By default freezegun hands the real time to code that has `threading` on its call stack, which
 # would let threads of a test live in another time than the test.
