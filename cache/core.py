@@ -11,12 +11,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from datetime import timedelta
+from functools import partial
 from itertools import count, islice, repeat, starmap
 from math import inf
 from time import monotonic
 from typing import Any, TypeVar, overload
 
-from . import arguments, forks, room, snapshot, sweeper
+from . import arguments, forks, results, room, snapshot, sweeper
 from .expiry import FULL, Entry, ExpiryIndex
 from .flights import Flights
 from .mixin import CacheMixin
@@ -383,28 +384,49 @@ class DistributedCache(CacheMixin[V]):
         return entry is not None
 
     def get_or_set(
-        self, key: str, factory: Callable[[], V], ttl: float | timedelta | None = None
+        self,
+        key: str,
+        factory: Callable[[], V],
+        ttl: float | timedelta | None = None,
+        *,
+        store_if: Callable[[V], object] | None = None,
     ) -> V:
         """Return the value at `key`, calling `factory()` for it where there is no live entry.
 
         However many threads ask at once, one factory runs and the others wait for its value, or
         its exception. It runs without any lock. The value is stored for `ttl` seconds, from when
-        the factory returned, unless the key was written or removed meanwhile; it is returned all
-        the same. Raises RuntimeError in a factory that needs its own key, directly or through
-        another one that waits for it. Counts a hit, or a miss where it called or waited.
+        the factory returned, unless the key was written or removed meanwhile, or `store_if(value)`
+        is false; it is returned all the same. Raises RuntimeError in a factory that needs its own
+        key, directly or through another one that waits for it, and TypeError for a result that is
+        awaitable, a generator or an iterator: it could be used once only. Counts a hit, or a miss
+        where it called or waited.
         """
         key = arguments.plain_key(key)
         life = self._life(ttl)
         if not callable(factory):
             raise TypeError(f"factory must be callable, not {type(factory).__name__}")
+        results.checked_store_if(store_if)
         value: V = self.get(key, _MISSING)
         if value is not _MISSING:
             return value
+        return self._missed(key, factory, life, store_if)
+
+    def _missed(
+        self,
+        key: str,
+        factory: Callable[[], V],
+        ttl: float | timedelta | None,
+        store_if: Callable[[V], object] | None,
+    ) -> V:
+        """Do what is left of `get_or_set` once its read was a miss."""
+        life = self._life(ttl)
+        make = partial(results.make, key, factory, store_if)
         if self._lock._is_owned() or self._flights.inside():  # type: ignore[attr-defined]
             # Called from inside another call, which holds the lock or has others wait: to wait for
             # another thread's factory could be to wait for ever.
-            value = factory()
-            self.add(key, value, life)
+            value, keep = make()
+            if keep:
+                self.add(key, value, life)
             return value
         flight, leading = self._flights.join(key)
         if not leading:
@@ -413,12 +435,12 @@ class DistributedCache(CacheMixin[V]):
         try:
             with self._lock:  # another leader may have landed since the miss
                 entry = self._live_locked(key, gone)
-            value = self._flights.call(flight, factory) if entry is None else entry[0]
+            value, keep = self._flights.call(flight, make) if entry is None else (entry[0], False)
         except BaseException as error:
             self._flights.fail(flight, error)
             raise
         with self._lock:
-            if entry is None and flight.store:
+            if keep and flight.store:
                 self._store_locked(key, value, life, gone)
             self._flights.land(flight, value)
         return value

@@ -6,15 +6,19 @@ runs it. The table keeps no value longer than the flight lasts.
 
 import threading
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class Flight(Generic[V]):
     """One run of a factory for one key."""
 
-    __slots__ = ("called", "error", "gates", "key", "landed", "leader", "store", "value")
+    __slots__ = (
+        *("called", "error", "gates", "key", "landed", "leader", "store", "traceback", "value"),
+    )
 
     def __init__(self, key: str, leader: int) -> None:
         self.key = key
@@ -28,6 +32,7 @@ class Flight(Generic[V]):
         self.gates: list[threading.Lock] = []
         self.value: Any  # once it has landed well
         self.error: BaseException | None = None
+        self.traceback: TracebackType | None = None  # the error's, as the leader has failed
 
 
 class Flights(Generic[V]):
@@ -53,11 +58,11 @@ class Flights(Generic[V]):
             for flight in list(self.running.values())
         )
 
-    def call(self, flight: Flight[V], factory: Callable[[], V]) -> V:
-        """Return what the factory returns, which is called for the flight by its leader."""
+    def call(self, flight: Flight[V], make: Callable[[], T]) -> T:
+        """Return what `make` returns, which runs the factory for the flight's leader."""
         flight.called = True
         try:
-            return factory()
+            return make()
         finally:
             flight.called = False
 
@@ -94,8 +99,10 @@ class Flights(Generic[V]):
         finally:
             self._waiting.pop(threading.get_ident(), None)
         if flight.error is not None:
-            # Each waiter drops what the others have added, or the traceback would grow with them.
-            raise flight.error.with_traceback(None)
+            # Each waiter begins at the leader's frames. Without that the traceback would grow with
+            # every waiter; without the frames neither a waiter's log nor the leader's own would
+            # say where the factory has failed, for all of them have this one exception.
+            raise flight.error.with_traceback(flight.traceback)
         return flight.value  # type: ignore[no-any-return]
 
     def land(self, flight: Flight[V], value: V) -> None:
@@ -106,6 +113,7 @@ class Flights(Generic[V]):
     def fail(self, flight: Flight[V], error: BaseException) -> None:
         """End the flight: its waiters get `error` raised."""
         flight.error = error
+        flight.traceback = error.__traceback__
         self._end(flight)
 
     def _end(self, flight: Flight[V]) -> None:

@@ -44,7 +44,12 @@ class Cache(Protocol[V]):
         """Store `value` where there is a live entry at `key`, and tell whether it did."""
 
     def get_or_set(
-        self, key: str, factory: Callable[[], V], ttl: float | timedelta | None = None
+        self,
+        key: str,
+        factory: Callable[[], V],
+        ttl: float | timedelta | None = None,
+        *,
+        store_if: Callable[[V], object] | None = None,
     ) -> V:
         """Return the value at `key`; where there is none, that of the one factory that runs."""
 

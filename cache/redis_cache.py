@@ -18,7 +18,7 @@ from typing import (
     overload,
 )
 
-from . import arguments, forks, snapshot
+from . import arguments, forks, results, snapshot
 from .breaker import Breaker
 from .errors import CacheUnavailable, SnapshotError
 from .flights import Flights
@@ -547,7 +547,12 @@ class RedisCache(CacheMixin[V]):
     # -- single flight in the fleet --------------------------------------------------------------
 
     def get_or_set(
-        self, key: str, factory: Callable[[], V], ttl: float | timedelta | None = None
+        self,
+        key: str,
+        factory: Callable[[], V],
+        ttl: float | timedelta | None = None,
+        *,
+        store_if: Callable[[V], object] | None = None,
     ) -> V:
         """Return the value at `key`, calling `factory()` for it where there is no live entry.
 
@@ -555,13 +560,16 @@ class RedisCache(CacheMixin[V]):
         wait for its value. In this process they get its exception too; other processes then run
         their own. Where the owner dies, its lease passes on once it has expired. The value is
         stored for `ttl` seconds, from when the factory returned, unless the key was written or
-        removed meanwhile; it is returned all the same. Raises RuntimeError in a factory that needs
-        its own key. Counts a hit, or a miss where it called or waited.
+        removed meanwhile, or `store_if(value)` is false; it is returned all the same, and other
+        processes run their own factory for what was not stored. Raises RuntimeError in a factory
+        that needs its own key, and TypeError for a result that is awaitable, a generator or an
+        iterator. Counts a hit, or a miss where it called or waited.
         """
         key = arguments.plain_key(key)
-        ms = self._ms(ttl)
+        self._ms(ttl)
         if not callable(factory):
             raise TypeError(f"factory must be callable, not {type(factory).__name__}")
+        results.checked_store_if(store_if)
         name = self._name(key)
         if self._near is not None:
             with contextlib.suppress(KeyError):
@@ -569,40 +577,60 @@ class RedisCache(CacheMixin[V]):
         value = self._read(key, name, _MISSING)
         if value is not _MISSING:
             return value  # type: ignore[no-any-return]
+        return self._missed(key, factory, ttl, store_if)
+
+    def _missed(
+        self,
+        key: str,
+        factory: Callable[[], V],
+        ttl: float | timedelta | None,
+        store_if: Callable[[V], object] | None,
+    ) -> V:
+        """Do what is left of `get_or_set` once its read was a miss."""
+        make = partial(results.make, key, factory, store_if)
         if self._calls.inside() or self._flights.inside():
-            value = factory()
-            self.add(key, value, ttl)
+            value, keep = make()
+            if keep:
+                self.add(key, value, ttl)
             return value
         flight, leading = self._flights.join(key)
         if not leading:
             return self._flights.wait(flight)
         try:
-            value = self._lead(key, name, partial(self._flights.call, flight, factory), ms)
+            value = self._lead(key, partial(self._flights.call, flight, make), self._ms(ttl))
         except BaseException as error:
             self._flights.fail(flight, error)
             raise
         self._flights.land(flight, value)
         return value
 
-    def _lead(self, key: str, name: bytes, factory: Callable[[], V], ms: bytes) -> V:
+    def _lead(self, key: str, make: Callable[[], tuple[V, bool]], ms: bytes) -> V:
         """Return another process's value, or run the factory."""
+        name = self._name(key)
         token = secrets.token_bytes(16)
         try:
             found = self._lease(key, name, token)
         except CacheUnavailable:
             if not self._lenient:
                 raise
-            return factory()
+            return make()[0]
         if found is not _MISSING:
             return found  # type: ignore[no-any-return]
+        keep = False
         try:
             with self._leases.holding(name, token):
-                value = factory()
-            fresh = self._values.encode(value, key, name)
+                value, keep = make()
+            if keep:
+                fresh = self._values.encode(value, key, name)
         except BaseException:
-            with contextlib.suppress(CacheUnavailable):
-                self._script(scripts.FREE, name, token)
+            keep = False
             raise
+        finally:
+            if not keep:
+                with contextlib.suppress(CacheUnavailable):
+                    self._script(scripts.FREE, name, token)
+        if not keep:
+            return value
         try:
             self._script(scripts.LAND, name, token, fresh, ms)
         except CacheUnavailable:

@@ -56,7 +56,7 @@ DEVIATIONS = [
         "R4.1",
         "a caller that waits for another's factory is a hit",
         (
-            f"{CACHE}.get_or_set",
+            f"{CACHE}._missed",
             "return self._flights.wait(flight)",
             "value = self._flights.wait(flight)\n        with self._lock:"
             "\n            hits, misses = self._counted_locked()"
@@ -68,7 +68,7 @@ DEVIATIONS = [
         "R4.1",
         "a get_or_set whose factory fails counts nothing",
         (
-            f"{CACHE}.get_or_set",
+            f"{CACHE}._missed",
             "self._flights.fail(flight, error)",
             "self._flights.fail(flight, error)"
             "\n        self._misses = count(self._counted_locked()[1] - 1)",

@@ -4,7 +4,7 @@ from .deviation import Deviation, breaks
 
 CACHE = "core.DistributedCache"
 FLIGHTS = "flights.Flights"
-GET_OR_SET = f"{CACHE}.get_or_set"
+GET_OR_SET = f"{CACHE}._missed"
 STORE = f"{CACHE}._store_locked"
 LOCKED = "with self._lock:"
 
@@ -82,14 +82,14 @@ DEVIATIONS = [
         "get_or_set holds the lock while the factory runs",
         (
             GET_OR_SET,
-            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
-            "pass",
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "(value, keep)",
         ),
         (
             GET_OR_SET,
             "entry = self._live_locked(key, gone)",
             "entry = self._live_locked(key, gone)"
-            "\n            value = factory() if entry is None else entry[0]",
+            "\n            value, keep = make() if entry is None else (entry[0], False)",
         ),
     ),
     breaks(
@@ -212,7 +212,7 @@ DEVIATIONS = [
         "waiters get another exception",
         (
             f"{FLIGHTS}.wait",
-            "raise flight.error.with_traceback(None)",
+            "raise flight.error.with_traceback(flight.traceback)",
             "raise RuntimeError('the factory failed')",
         ),
     ),
@@ -252,7 +252,7 @@ DEVIATIONS = [
     breaks(
         "R9.3",
         "the value is not stored",
-        (GET_OR_SET, "if entry is None and flight.store:", "if False:"),
+        (GET_OR_SET, "if keep and flight.store:", "if False:"),
     ),
     breaks(
         "R9.3",
@@ -299,7 +299,7 @@ DEVIATIONS = [
     breaks(
         "R9.3",
         "the life begins with the call",
-        (GET_OR_SET, "value: V =", "begin = monotonic()\n    value: V ="),
+        (GET_OR_SET, "make = partial(", "begin = monotonic()\n    make = partial("),
         (
             GET_OR_SET,
             "self._store_locked(key, value, life, gone)",
@@ -335,25 +335,25 @@ DEVIATIONS = [
     breaks(
         "R9.3",
         "a factory may be no callable",
-        (GET_OR_SET, "if not callable(factory):", "if False:"),
+        (f"{CACHE}.get_or_set", "if not callable(factory):", "if False:"),
         (
             GET_OR_SET,
-            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
-            "value = (factory() if callable(factory) else factory) if entry is None else entry[0]",
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "(factory() if callable(factory) else factory, True)",
         ),
     ),
     breaks(
         "R9.3",
         "None counts as missing",
         (
-            GET_OR_SET,
+            f"{CACHE}.get_or_set",
             "if value is not _MISSING:",
             "if value is not _MISSING and value is not None:",
         ),
         (
             GET_OR_SET,
-            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
-            "value = factory()",
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "make()",
         ),
     ),
 ]

@@ -147,9 +147,9 @@ DEVIATIONS = [
         "what is empty is made anew",
         (f"{CACHE}.get_or_set", "if value is not _MISSING:", "if value is not _MISSING and value:"),
         (
-            f"{CACHE}.get_or_set",
-            "value = self._flights.call(flight, factory) if entry is None else entry[0]",
-            "entry = None; value = factory()",
+            f"{CACHE}._missed",
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "make()",
         ),
     ),
     breaks(
@@ -327,7 +327,7 @@ DEVIATIONS = [
         "R10.4",
         "a factory that fails leaves None",
         (
-            f"{CACHE}.get_or_set",
+            f"{CACHE}._missed",
             "self._flights.fail(flight, error)",
             "self.set(key, None); self._flights.fail(flight, error)",
         ),
@@ -336,7 +336,7 @@ DEVIATIONS = [
         "R10.4",
         "a factory that fails is no read",
         (
-            f"{CACHE}.get_or_set",
+            f"{CACHE}._missed",
             "self._flights.fail(flight, error)",
             "self._misses = count(self._counted_locked()[1] - 1)"
             "\n        self._flights.fail(flight, error)",
