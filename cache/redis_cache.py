@@ -527,22 +527,27 @@ class RedisCache(CacheMixin[V]):
                     rows.append((name, self._values.encode(value, key, name), end))
                 spool.put(rows)
             self._calls.settle(self._remove_matching)
-            self._remove_matching("*")
-            texts = iter(spool)
-            while part := list(islice(texts, _BATCH)):
-                wall = time.time()
-                entries = [
-                    (name, text, self._milliseconds(inf if end is None else end - wall))
-                    for name, text, end in part
-                    if end is None or end > wall
-                ]
-                if entries:
-                    self._calls.make(self._link.set_many, entries)
-        if self._near is not None:
-            self._near.reset()
+            try:
+                self._remove_matching("*")
+                self._set_all(iter(spool))
+            finally:  # also where it failed, for nobody knows how far it came
+                if self._near is not None:
+                    self._near.reset()
         self._count_from(
             header["hits"], header["misses"], header["evictions"], header["expirations"]
         )
+
+    def _set_all(self, texts: Iterator[tuple[Any, ...]]) -> None:
+        """Write names, texts and expiries to the server, some at a time, but what has expired."""
+        while part := list(islice(texts, _BATCH)):
+            wall = time.time()
+            entries = [
+                (name, text, self._milliseconds(inf if end is None else end - wall))
+                for name, text, end in part
+                if end is None or end > wall
+            ]
+            if entries:
+                self._calls.make(self._link.set_many, entries)
 
     # -- single flight in the fleet --------------------------------------------------------------
 

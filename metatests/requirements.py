@@ -244,7 +244,7 @@ WHITE_BOX = {"tests/test_parts.py": "it tests the modules below the cache, each 
 WALL_CLOCK = {
     ("redis_cache", "save"): "`saved_at`",
     ("redis_cache", "_rows"): "`expires_at` of each entry",
-    ("redis_cache", "load"): "the life that is left of each entry",
+    ("redis_cache", "_set_all"): "the life that is left of each entry",
     ("core", "_header_locked"): "`saved_at`, from which `expires_at` of each entry follows",
     ("core", "load"): "the life that is left of each entry",
 }

@@ -16,6 +16,7 @@ from ..errors import CacheUnavailable
 from .link import Link, Refused, ServerError, failure
 
 T = TypeVar("T")
+Key = TypeVar("Key", bytes, str)
 Given = TypeVarTuple("Given")
 
 _MOST_DEBTS = 10_000  # names; beyond that all of the namespace is owed
@@ -45,8 +46,10 @@ class Calls:
         self._everything = everything
         self._lock = lock
         self._has_lock: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
-        self._names: dict[bytes, None] = {}  # guarded by _lock
-        self._patterns: dict[str, None] = {}  # guarded by _lock
+        # Each with a number that no other debt has, older or newer.
+        self._names: dict[bytes, int] = {}  # guarded by _lock
+        self._patterns: dict[str, int] = {}  # guarded by _lock
+        self._debts = 0  # guarded by _lock; how many there ever were
         self._begin()
 
     def _begin(self) -> None:
@@ -147,15 +150,19 @@ class Calls:
     def owe(self, names: Iterable[bytes]) -> None:
         """Note that the writes to `names` failed."""
         with self._lock:
-            self._names.update(dict.fromkeys(names))
+            self._debts += 1
+            self._names.update(dict.fromkeys(names, self._debts))
             if len(self._names) > _MOST_DEBTS:
-                self._patterns[self._everything] = None  # first: `settle` looks without the lock
+                self._patterns[self._everything] = (
+                    self._debts
+                )  # first: `settle` looks without the lock
                 self._names.clear()
 
     def owe_matching(self, pattern: str) -> None:
         """Note that the removal of all keys that match `pattern` failed."""
         with self._lock:
-            self._patterns[pattern] = None
+            self._debts += 1
+            self._patterns[pattern] = self._debts
 
     @property
     def owed(self) -> int:
@@ -164,20 +171,24 @@ class Calls:
 
     def settle(self, remove_matching: Callable[[str], object]) -> None:
         """Remove all that is owed. Raises CacheUnavailable where that fails, and owes it still."""
-        if not self._names and not self._patterns:
+        if not self._names and not self._patterns:  # without the lock
             return
         settling = self._settling
         if self._settles() or not settling.acquire(blocking=not self._apart()):
             raise CacheUnavailable("what an outage left is being removed, and this cannot wait")
         try:
-            for pattern in list(self._patterns):
+            for pattern, debt in list(self._patterns.items()):
                 remove_matching(pattern)
-                with self._lock:
-                    self._patterns.pop(pattern, None)
-            while names := list(self._names)[:_BATCH]:
-                self.make(self._link.unlink, names)
-                with self._lock:
-                    for name in names:
-                        self._names.pop(name, None)
+                self._paid(self._patterns, [(pattern, debt)])
+            while debts := list(self._names.items())[:_BATCH]:
+                self.make(self._link.unlink, [name for name, _ in debts])
+                self._paid(self._names, debts)
         finally:
             settling.release()
+
+    def _paid(self, owed: dict[Key, int], debts: Iterable[tuple[Key, int]]) -> None:
+        """Owe these no more, except where another write to the same has failed meanwhile."""
+        with self._lock:
+            for key, debt in debts:
+                if owed.get(key) == debt:
+                    del owed[key]

@@ -285,11 +285,16 @@ class ClusterLink(Link):
         """Return name, value and milliseconds left of those that are live, as `get_many` does."""
         if self._in_one_slot(names):
             return super().rows(names)
-        # The life before the value: where another is set meanwhile, the older deadline is kept.
-        commands = [(verb, name) for name in names for verb in ("PTTL", "GET")]
+        # The life before the value and after it, and then the shorter one: another value may be set
+        # in between, and none comes with a deadline later than its own.
+        commands = [(verb, name) for name in names for verb in ("PTTL", "GET", "PTTL")]
         answers = self._each(commands)
-        rows = zip(names, answers[1::2], answers[::2], strict=True)
-        return [(name, value, ms) for name, value, ms in rows if value is not None and ms != -2]
+        rows = zip(names, answers[1::3], answers[::3], answers[2::3], strict=True)
+        return [
+            (name, value, _shorter(before, after))
+            for name, value, before, after in rows
+            if value is not None and -2 not in (before, after)
+        ]
 
     def scan(self, cursor: Any, pattern: bytes, kind: str | None = None) -> tuple[Any, list[bytes]]:
         """Do what a single server does, on one primary after the other.
@@ -364,6 +369,11 @@ def _answer(answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def _shorter(one: int, other: int) -> int:
+    """Return the shorter of two lives in milliseconds, -1 being for ever."""
+    return max(one, other) if -1 in (one, other) else min(one, other)
 
 
 def _texts(answer: Any, names: Sequence[bytes]) -> list[bytes | None]:

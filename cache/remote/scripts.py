@@ -169,6 +169,8 @@ return rows
 )
 
 # token, ms; perhaps a value to take for absent → {0} yours, {1, value} there, {2, ms} another's
+#
+# It may be the token's already: the script is sent again where its first answer was lost.
 LEASE = Script(
     _LIVE
     + """
@@ -177,8 +179,8 @@ if live(KEYS[1]) then
     if value ~= ARGV[3] then return {1, value} end
     redis.call('UNLINK', KEYS[1])
 elseif redis.call('TYPE', KEYS[1]).ok == 'hash' then
-    local left = redis.call('PTTL', KEYS[1])
-    if left > 0 and redis.call('HEXISTS', KEYS[1], 'lease') == 1 then return {2, left} end
+    local left, holder = redis.call('PTTL', KEYS[1]), redis.call('HGET', KEYS[1], 'lease')
+    if left > 0 and holder and holder ~= ARGV[1] then return {2, left} end
 end
 redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], 'lease', ARGV[1])

@@ -265,6 +265,57 @@ def test_no_other_thread_comes_between_what_is_read_and_what_is_written(failures
     assert came == [set()]
 
 
+class Stepwise(Breaker):
+    """A breaker whose steps without the lock others may come between.
+
+    `read` is called once `_until` has been read, `set` when it is about to be set.
+    """
+
+    read = set = None
+
+    def come(self, when):
+        act = getattr(self, when)
+        setattr(self, when, None)
+        if act:
+            act()
+
+    @property
+    def _until(self):
+        value = self.until
+        self.come("read")
+        return value
+
+    @_until.setter
+    def _until(self, value):
+        self.come("set")
+        self.until = value
+
+
+def test_a_call_that_is_let_through_as_it_opens_does_not_close_it(clock):
+    """The ticket is read before the state: it is then a former state's, or both are of now."""
+    breaker = Stepwise(threshold=1, cooldown=10, clock=clock)
+    first = breaker.allow()
+    breaker.read = lambda: breaker.failed(first)
+
+    ticket = breaker.allow()
+    assert breaker.state == "open"
+    breaker.succeeded(ticket)
+
+    assert breaker.state == "open"
+
+
+def test_a_call_that_is_let_through_while_it_opens_does_not_close_it(clock):
+    """What is written when it opens is the state first, and the ticket then."""
+    breaker = Stepwise(threshold=1, cooldown=10, clock=clock)
+    first, tickets = breaker.allow(), []
+    breaker.set = lambda: tickets.append(breaker.allow())
+
+    breaker.failed(first)
+    breaker.succeeded(*tickets)
+
+    assert breaker.state == "open"
+
+
 def test_who_is_refused_is_told_for_how_long(breaker, clock):
     fail(breaker, 3)
     clock.now += 7.5

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
 import pytest
+import redis
 
-from cache.remote.dial import servers
+from cache.remote.dial import followed, servers
+from cache.remote.link import ClusterLink
 from cache.tracking import Tracking
 from tests.listening import Scripted, Sink, listeners
-from tests.servers import PATIENCE, seconds_of
+from tests.servers import PATIENCE, eventually, seconds_of
 
 HEARTBEAT = 0.75  # seconds that the tests turn; a third, and a sixth, are exact too
 PING = b"*1\r\n$4\r\nPING\r\n"
@@ -99,6 +101,127 @@ def test_nothing_is_trusted_until_the_server_has_said_yes(server, sink, listen, 
 
     assert wait_until(sink.trusted)
     assert sink.left() == HEARTBEAT
+
+
+def test_what_is_held_is_let_go_of_once_the_server_tells_of_writes(
+    server, make_server, sink, listen, wait_until
+):
+    """A reset before that would leave what is fetched until then, and is written unheard."""
+    other = make_server()
+    listen(lambda: {"a": server.dial, "b": other.dial}).start()
+    server.hears(b"TRACKING")
+    told = [*sink.told]
+    server.says(b"+OK\r\n")
+    other.hears(b"TRACKING")
+    told += sink.told
+    other.says(b"+OK\r\n")
+
+    assert wait_until(sink.trusted)
+    assert (told, sink.told) == ([], ["reset"])
+
+
+def still_open(end):
+    """Tell whether the other side has not closed a connection; there is nothing to read."""
+    end.setblocking(False)
+    try:
+        return bool(end.recv(1))
+    except BlockingIOError:
+        return True
+    finally:
+        end.setblocking(True)
+
+
+@pytest.mark.parametrize("fault", ["silence", "an error", "a sink that fails", "another server"])
+def test_trust_ends_before_the_connection_does(server, make_server, sink, listen, clock, fault):
+    """Who sees the connection closed may write, and count on that nobody reads the older value."""
+    there, seen, left = {"a": server.dial}, [], threading.Event()
+    distrust, trusted = sink.distrust, threading.Event()
+
+    def look():
+        if trusted.is_set():
+            seen.append(still_open(server.ends[0]))
+            left.set()
+        distrust()
+
+    listen(lambda: there).start()
+    server.welcomes()
+    eventually(sink.trusted)
+    sink.distrust = look
+    trusted.set()
+
+    if fault == "silence":
+        beat(server, clock)
+        clock.tick(HEARTBEAT + 0.001)
+    elif fault == "an error":
+        server.says(b"-ERR on purpose\r\n")
+    elif fault == "a sink that fails":
+        sink.invalidate = lambda keys: 1 // 0
+        server.says(invalidation(b"ns:k"))
+    else:
+        there["b"] = make_server().dial
+        del there["a"]
+
+    assert left.wait(PATIENCE)
+    server.is_left()
+    assert seen[0]
+
+
+def test_what_was_written_is_told_before_the_trust_moves_on(
+    tracking, server, sink, clock, wait_until
+):
+    """They may come in one piece."""
+    beat(server, clock)
+    left, invalidate = [], sink.invalidate
+
+    def note(keys):
+        left.append(sink.left())
+        invalidate(keys)
+
+    sink.invalidate = note
+    server.says(invalidation(b"ns:k") + PONG + invalidation(b"ns:l"))
+
+    assert wait_until(lambda: sink.left() == HEARTBEAT)
+    assert left == [HEARTBEAT * 2 / 3] * 2
+    assert sink.told == [["k"], ["l"]]
+
+
+def test_a_server_that_is_said_to_be_another_one_has_told_all_before_it_is_left(
+    server, sink, listen, clock, wait_until
+):
+    listen(changed=lambda *said: True).start()
+    server.welcomes()
+    assert wait_until(sink.trusted)
+    beat(server, clock)
+
+    server.says(invalidation(b"ns:k") + PONG)
+
+    server.is_left()
+    assert sink.told[:2] == ["reset", ["k"]]
+
+
+def test_closed_in_the_middle_of_a_beginning_it_is_not_trusted_again(
+    server, sink, listen, wait_until
+):
+    """The thread is told to end before it is woken, and so connects to nobody."""
+    tracking = listen()
+    tracking.start()
+    server.welcomes()
+    assert wait_until(sink.trusted)
+    ended, distrust = [], sink.distrust
+
+    def look():
+        if not ended:
+            server.says(b"+word\r\n")  # which wakes the thread, too
+            ended.append(wait_until(lambda: not listeners(), 2))
+        distrust()
+
+    sink.distrust = look
+    tracking.close()
+
+    assert wait_until(lambda: not listeners())
+    assert ended == [True]
+    assert len(server.ends) == 1
+    assert not sink.trusted()
 
 
 def test_a_server_that_hangs_up_at_once_is_asked_again_after_a_pause(
@@ -430,6 +553,81 @@ def test_a_connection_of_its_own_is_as_the_clients_but_for_what_tracking_needs(s
     assert "maint_notifications_config" not in options
     assert options["protocol"] == 3
     assert 0 < options["socket_timeout"] == options["socket_connect_timeout"] < PATIENCE
+
+
+class WayBy(ClusterLink):
+    """The way to a cluster that a client leads to, which need not be one of redis-py's."""
+
+    client = None
+
+    def __init__(self, client):
+        self.client = client
+
+
+class Changing:
+    """A connection to a node of a cluster that is demoted once it has answered a question."""
+
+    def __init__(self, scripted):
+        self._scripted, self._sock, self.answers = scripted, None, []
+        self.epoch, self.role = 1, b"master"
+
+    def connect(self):
+        self._sock = self._scripted.dial()
+
+    def disconnect(self):
+        self._sock.close()
+
+    def send_command(self, *words):
+        self.answers.append(
+            b"cluster_current_epoch:%d" % self.epoch
+            if words == ("CLUSTER", "INFO")
+            else b"id 127.0.0.1:1@2 myself,%b - 0" % self.role
+        )
+        self.epoch, self.role = 2, b"slave"
+
+    def read_response(self, **options):
+        return self.answers.pop(0)
+
+
+def test_a_node_that_is_demoted_while_it_is_asked_is_not_taken_for_a_primary(server):
+    """What tells of changes is read first: what comes after it is a change, or is seen at once."""
+    client = Client(server)
+    client.connection_pool.connection_class = lambda **options: Changing(server)
+    client.get_primaries = lambda: [SimpleNamespace(name="a")]
+    client.get_redis_connection = lambda node: client
+    ((_, dial),) = followed(WayBy(client), 1.0).servers().items()
+
+    with pytest.raises(redis.ConnectionError, match="no primary any more"):
+        dial()
+
+
+def test_the_primaries_are_asked_for_again_where_that_failed(server, monkeypatch):
+    client = Client(server)
+    client.get_primaries = lambda: [SimpleNamespace(name="known")]
+    follow, answers = followed(WayBy(client), 1.0).servers, []
+
+    def primaries(client):
+        answers.append("asked")
+        if len(answers) == 1:
+            raise redis.ConnectionError("on purpose")
+        return {"new": SimpleNamespace(node=SimpleNamespace(name="new"))}
+
+    monkeypatch.setattr("cache.remote.dial.primaries", primaries)
+
+    assert [set(follow()) for _ in range(2)] == [{"known"}, {"new"}]
+    assert len(answers) == 2
+
+
+def test_sentinels_are_asked_before_it_is_said_who_the_primary_is(server):
+    client = Client(server, master_address=("a", 1))
+
+    def ask():
+        client.connection_pool.master_address = ("b", 1)
+
+    client.connection_pool.get_master_address = ask
+    link = SimpleNamespace(client=client, moves=True)
+
+    assert list(followed(link, 1.0).servers()) == [("b", 1)]
 
 
 def test_another_primary_is_another_server(server, sink, listen, wait_until):

@@ -223,6 +223,47 @@ def test_own_removal_by_pattern_takes_entries_and_fetches_that_match(near):
     assert sorted(near.keys()) == ["b1", "b3"]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("step", "emptied"),
+    [
+        (lambda near: near.wrote_matching(compile_glob("k*"), "k*"), "delete_pattern"),
+        (lambda near: near.reset(), "clear"),
+    ],
+    ids=["a removal by pattern", "a reset"],
+)
+def test_a_fetch_that_ends_in_the_middle_of_emptying_leaves_nothing(
+    near, monkeypatch, step, emptied, when
+):
+    """What is under way is refused first, and what is here goes then."""
+    token, empty = near.begin("k"), getattr(near, emptied)
+
+    def end_and_empty(*given):
+        if when == "before":
+            near.store(token, b"v1", "v1", inf)
+        empty(*given)
+        if when == "after":
+            near.store(token, b"v1", "v1", inf)
+
+    monkeypatch.setattr(near, emptied, end_and_empty)
+
+    step(near)
+
+    assert read(near) is None
+
+
+@pytest.mark.parametrize("lost", ["invalidate", "distrust", "reset"])
+def test_who_is_woken_finds_nothing_to_trust(near, lost):
+    fetch(near)
+    found, bell = [], near.bell("k")
+    bell.ring = lambda: found.append(read(near))
+
+    near.invalidate(["k"]) if lost == "invalidate" else getattr(near, lost)()
+    bell.close()
+
+    assert found == [None]
+
+
 def test_nothing_is_read_while_not_trusted(near):
     fetch(near)
 

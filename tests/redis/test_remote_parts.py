@@ -7,6 +7,7 @@ import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -18,8 +19,9 @@ from cache.plain import Codec
 from cache.remote import lives
 from cache.remote.calls import Calls
 from cache.remote.leases import Leases
-from cache.remote.link import failure, link_to
+from cache.remote.link import ClusterLink, failure, link_to
 from cache.remote.names import Names
+from cache.remote.nodes import ask_one_at_a_time
 from cache.remote.values import Values
 from tests.servers import let_pass
 
@@ -300,6 +302,67 @@ def test_names_that_are_owed_are_removed_and_owed_no_more(calls_over, way):
     assert (before, calls.owed, way.removed, patterns) == (2, 0, [b"a", b"b"], [])
 
 
+def test_what_could_not_be_removed_is_owed_still(calls_over, way, monkeypatch):
+    calls = calls_over(threshold=99)
+    calls.owe([b"a"])
+
+    def fail(*given):
+        raise redis.ConnectionError("cut")
+
+    def fail_to_remove(pattern):
+        calls.make(fail)
+
+    monkeypatch.setattr(way, "unlink", fail)
+    with pytest.raises(CacheUnavailable):
+        calls.settle(print)
+    names = calls.owed
+    calls.owe_matching("k*")
+    with pytest.raises(CacheUnavailable):
+        calls.settle(fail_to_remove)
+
+    assert (names, calls.owed) == (1, 2)
+
+
+@pytest.mark.parametrize("what", ["a name", "a pattern", "a name of many"])
+def test_what_fails_anew_while_it_is_removed_is_owed_anew(calls_over, way, what):
+    """The removal may have come before the write that failed."""
+    calls, removed = calls_over(), []
+
+    def owe():
+        if what == "a pattern":
+            calls.owe_matching("k*")
+        else:
+            calls.owe([b"k", b"l"] if what == "a name of many" else [b"k"])
+
+    def unlink(names):
+        removed.extend(names)
+        if len(removed) == 2:
+            calls.owe([b"k"])
+
+    def remove(pattern):
+        removed.append(pattern)
+        if len(removed) == 1:
+            owe()
+
+    way.unlink = unlink
+    if what == "a name":
+        calls.owe([b"k"])
+        way.unlink = lambda names: (removed.extend(names), len(removed) == 1 and owe())
+    else:
+        owe()
+    calls.settle(remove)
+
+    if what == "a pattern":
+        assert (removed, calls.owed) == (["k*"], 1)
+        calls.settle(remove)
+        assert removed == ["k*"] * 2
+    elif what == "a name":
+        assert removed == [b"k", b"k"]
+    else:
+        assert removed == [b"k", b"l", b"k"]
+    assert calls.owed == 0
+
+
 def test_nothing_is_read_while_what_is_owed_is_removed(calls_over):
     calls = calls_over()
     calls.owe_matching("k*")
@@ -376,7 +439,55 @@ def test_a_lease_that_is_not_renewed_is_logged_and_the_next_one_is_tried(caplog,
 
     assert caplog.text.count("ZeroDivisionError: on purpose") == 2
     assert {record.name for record in caplog.records} == {"cache"}
-    assert wait_until(lambda: "cache-leases" not in [each.name for each in threading.enumerate()])
+    assert wait_until(lambda: not renewers())
+
+
+@pytest.mark.parametrize("error", [CacheUnavailable("gone"), ZeroDivisionError("on purpose")])
+def test_one_lease_that_is_not_renewed_keeps_no_other_from_it(wait_until, error):
+    renewed = []
+
+    def renew(name, token):
+        if name == b"first":
+            raise error
+        renewed.append(name)
+
+    leases = Leases(0.03, renew, threading.RLock())
+    with leases.holding(b"first", b"one"), leases.holding(b"second", b"other"):
+        assert wait_until(lambda: len(renewed) > 2)
+
+    assert set(renewed) == {b"second"}
+
+
+def test_a_lease_is_held_before_there_is_a_thread_to_renew_it(wait_until, monkeypatch):
+    """A thread that finds nothing to renew ends at once."""
+    renewed, came, start = [], [], threading.Thread.start
+    leases = Leases(0.03, lambda name, token: renewed.append(name), threading.RLock())
+
+    def start_and_wait(thread):
+        start(thread)
+        came.append(wait_until(lambda: renewed, 2))
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_wait)
+    with leases.holding(b"k", b"token"):
+        pass
+
+    assert came == [True]
+
+
+def renewers():
+    """Return the threads that renew leases now."""
+    return [each for each in threading.enumerate() if each.name == "cache-leases"]
+
+
+def test_a_lease_is_renewed_though_the_thread_of_an_earlier_one_has_ended(wait_until):
+    renewed = []
+    leases = Leases(0.03, lambda name, token: renewed.append(token), threading.RLock())
+
+    for token in (b"one", b"other"):
+        with leases.holding(b"k", token):
+            assert wait_until(lambda token=token: token in renewed)
+            assert [each.daemon for each in renewers()] == [True]
+        assert wait_until(lambda: not renewers())
 
 
 def test_one_thread_renews_all_leases(wait_until):
@@ -431,17 +542,19 @@ def test_begun_anew_it_renews_no_lease_from_before(wait_until):
 
 def test_where_no_thread_starts_a_factory_still_runs(monkeypatch):
     def refuse(thread):
+        tried.append(thread.name)
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
     leases = Leases(10.0, lambda name, token: None, threading.RLock())
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    ran = []
+    ran, tried = [], []
 
     for number in (1, 2):  # the second one tries to start it again
         with leases.holding(b"k", b"token"):
             ran.append(number)
 
     assert ran == [1, 2]
+    assert tried == ["cache-leases"] * 2
 
 
 @pytest.mark.parametrize(("timeout", "patience"), [(2.5, 2.5), (None, 0.0)])
@@ -483,6 +596,61 @@ def test_why_the_server_does_not_answer_is_said(error, said):
 
 def test_an_error_of_the_callers_is_passed_on():
     assert failure(redis.ResponseError("WRONGTYPE why")) is None
+
+
+class Stepwise(ClusterLink):
+    """A way to a cluster whose pipelines others may come into: before the command `number`."""
+
+    client = SimpleNamespace(keyslot=id)
+
+    def __init__(self, entries, write, number):
+        self.entries, self.write, self.number = entries, write, number
+
+    def _each(self, commands):
+        answers = []
+        for at, (verb, name) in enumerate(commands):
+            if at == self.number:
+                self.entries[b"k"] = self.write
+            value, ms = self.entries.get(name) or (None, -2)
+            answers.append(value if verb == "GET" else ms)
+        return answers
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("later", [(b"v2", -1), (b"v2", 9000), (b"v2", 5), None])
+@pytest.mark.parametrize("former", [(b"v1", -1), (b"v1", 5000), (b"v1", 7), None])
+def test_no_value_comes_with_a_later_deadline_than_its_own(former, later, number):
+    """Key by key, as on a cluster, another client may write between a value and its life."""
+    link = Stepwise({b"k": former}, later, number)
+
+    rows = link.rows([b"k", b"other"])
+
+    own = {value[0]: value[1] for value in (former, later) if value}
+    assert len(rows) <= 1
+    for name, value, ms in rows:
+        assert name == b"k"
+        assert own[value] == -1 or 0 < ms <= own[value]
+    if former and later and (former[1] > 0 or later[1] > 0):
+        assert rows[0][2] <= max(former[1], later[1])
+    if number == 3:
+        assert rows == ([(b"k", *former)] if former else [])
+
+
+def test_after_one_asked_in_vain_for_the_slots_owners_the_next_one_asks():
+    asked = []
+
+    def ask():
+        asked.append(1)
+        raise redis.ConnectionError("on purpose")
+
+    manager = SimpleNamespace(startup_nodes={"a": 1}, initialize=ask)
+    ask_one_at_a_time(SimpleNamespace(nodes_manager=manager))
+
+    for _ in range(2):
+        with pytest.raises(redis.ConnectionError):
+            manager.initialize()
+
+    assert len(asked) == 2
 
 
 def test_a_bell_without_a_server_leaves_nothing_open():
