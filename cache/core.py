@@ -262,12 +262,17 @@ class DistributedCache(CacheMixin[V]):
                             len(entries) >= self._max_size
                             and expiry.heap
                             and expiry.heap[0][0] > now
+                            and entries
                         ):
                             evicted, old = entries.popitem(last=False)
                             self._evictions += 1
                             if old[2] is not None:
                                 expiry.discard(evicted, old[2], entries)
-                        if len(entries) < self._max_size and slot in expiry.buckets:
+                        if (  # pragma: no branch - a call from inside
+                            len(entries) < self._max_size
+                            and key not in entries
+                            and slot in expiry.buckets
+                        ):
                             bucket = expiry.buckets[slot]
                             entries[key] = fresh
                             bucket[key] = key
@@ -281,10 +286,12 @@ class DistributedCache(CacheMixin[V]):
                     entries[key] = fresh
                     entries.move_to_end(key)
                     return
-                if len(entries) >= self._max_size:
+                if len(entries) >= self._max_size and entries:
                     _, old = entries.popitem(last=False)
                     self._evictions += 1
-                if len(entries) < self._max_size:  # pragma: no branch - a call from inside
+                if (  # pragma: no branch - a call from inside
+                    len(entries) < self._max_size and key not in entries
+                ):
                     entries[key] = fresh
                     return
             gone: list[Entry] = []
@@ -556,9 +563,10 @@ class DistributedCache(CacheMixin[V]):
         while True:
             with self._lock:
                 gone = self._expiry.sweep(self._entries, now, _SWEEP)
-                self._expirations += len(gone)
+                swept = len(gone)  # first: a call from inside may count one, too
+                self._expirations += swept
                 more = self._expiry.due(now)
-            removed += len(gone)
+            removed += swept
             del gone
             if not more:
                 return removed
@@ -728,7 +736,8 @@ class DistributedCache(CacheMixin[V]):
         entry = self._entries.get(key)
         if entry is None or entry[1] is None or entry[1] > monotonic():
             return entry
-        self._expirations += self._remove_locked(key, gone)
+        removed = self._remove_locked(key, gone)  # first: a call from inside may count one, too
+        self._expirations += removed
         return None
 
     def _remove_locked(self, key: str, gone: list[Entry]) -> int:
@@ -789,9 +798,10 @@ class DistributedCache(CacheMixin[V]):
         while len(entries) > size:
             if expiry.heap and expiry.heap[0][0] <= now and expiry.due(now):
                 expired = expiry.sweep(entries, now, _SLICE)
-                self._expirations += len(expired)
+                removed = len(expired)
+                self._expirations += removed
                 gone += expired
-            else:
+            elif entries:  # pragma: no branch - a call from inside may have cleared it
                 key, entry = entries.popitem(last=False)
                 self._evictions += 1
                 gone.append(entry)

@@ -18,8 +18,8 @@ dropped when its bucket is opened.
 """
 
 from collections import OrderedDict
-from heapq import heappop, heappush
-from itertools import count, islice
+from heapq import heapify, heappop, heappush
+from itertools import count
 from math import frexp, inf, ldexp, nextafter
 from typing import Any
 
@@ -41,12 +41,13 @@ class _Bucket(dict[str, str]):
     that `entries` has: an equal one would double the keys' memory.
     """
 
-    __slots__ = ("end", "floor")
+    __slots__ = ("end", "floor", "place")
 
-    def __init__(self, floor: float, end: float) -> None:
+    def __init__(self, floor: float, end: float, place: tuple[float, float]) -> None:
         super().__init__()
         self.floor = floor  # no deadline in the bucket is earlier
         self.end = end  # all are earlier
+        self.place = place  # (width, start)
 
 
 class ExpiryIndex:
@@ -58,7 +59,7 @@ class ExpiryIndex:
     """
 
     __slots__ = (
-        "_numbers", "_shortest", "_tidy_at", "_where", "_width",
+        "_numbers", "_pushed", "_shortest", "_tidy_at", "_where", "_width",
         "buckets", "end", "floor", "heap", "life", "slot",
     )  # fmt: skip
 
@@ -67,6 +68,7 @@ class ExpiryIndex:
         self.heap: list[tuple[float, int]] = []  # (floor, slot); empty: there are no deadlines
         self._where: dict[tuple[float, float], int] = {}  # (width, start) to the slot that fills
         self._numbers = count()
+        self._pushed = 0  # how often something was pushed to the heap
         self._width = self._shortest = 0.0  # how wide a bucket is for lives up to twice `_shortest`
         self._tidy_at = 64
         # The slot that was asked for last: for lives of `life` seconds that end from `floor` on
@@ -86,20 +88,23 @@ class ExpiryIndex:
             self._width = ldexp(1.0, max(exponent - _SPAN, _NARROWEST))
         width = self._width
         start = deadline // width * width
-        slot = self._where.get((width, start), -1)
+        place = width, start
+        slot = self._where.get(place, -1)
         bucket = self.buckets.get(slot)
         if bucket is None or len(bucket) >= FULL:
             if len(self.heap) >= self._tidy_at:
                 self._tidy()
             slot = next(self._numbers)
             # A tiny width may be lost in rounding; the deadline has to be within all the same.
-            bucket = _Bucket(deadline, max(start + width, nextafter(deadline, inf)))
+            bucket = _Bucket(deadline, max(start + width, nextafter(deadline, inf)), place)
             self.buckets[slot] = bucket
-            self._where[width, start] = slot
-            heappush(self.heap, (deadline, slot))
+            self._where[place] = slot
+            self._push(deadline, slot)
         elif deadline < bucket.floor:
             bucket.floor = deadline
-            heappush(self.heap, (deadline, slot))
+            if len(self.heap) >= self._tidy_at:
+                self._tidy()
+            self._push(deadline, slot)
         if slot in self.buckets:  # pragma: no branch - else a call from inside has dropped it
             self.slot, self.life, self.floor, self.end = slot, life, bucket.floor, bucket.end
         return slot
@@ -124,15 +129,20 @@ class ExpiryIndex:
 
     def due(self, now: float) -> bool:
         """Tell whether `sweep` at `now` has work to do: True wherever an entry has expired."""
+        return self._first_due(now) is not None
+
+    def _first_due(self, now: float) -> int | None:
+        """Return the slot of the first bucket that may hold what has expired, if there is one."""
         while self.heap and self.heap[0][0] <= now:
             first = self.heap[0]
-            if self.buckets.get(first[1]):
-                return True
-            self._drop(first[1])
-            dropped = heappop(self.heap)
-            if dropped != first:  # pragma: no cover - a call from inside has pushed it
-                heappush(self.heap, dropped)
-        return False
+            slot = first[1]
+            if self.buckets.get(slot):
+                return slot
+            self._drop(slot)
+            # A call from inside may have pushed another one, or popped this one.
+            if self.heap and self.heap[0] is first:  # pragma: no branch
+                heappop(self.heap)
+        return None
 
     def sweep(self, entries: OrderedDict[str, Entry], now: float, limit: int) -> list[Entry]:
         """Remove up to `limit` expired entries from `entries` and return them.
@@ -142,11 +152,13 @@ class ExpiryIndex:
         removals, so that a call takes as long either way.
         """
         gone: list[Entry] = []
-        while limit > 0 and self.due(now):
-            slot = self.heap[0][1]
+        while limit > 0 and (slot := self._first_due(now)) is not None:
             bucket = self.buckets[slot]
             price = 1 if bucket.end <= now else _MOVE
-            batch = list(islice(bucket, limit // price + 1))
+            # `list` copies in one step. An islice is made first and read later, and in between a
+            # call from inside may change the bucket.
+            batch = list(bucket)
+            del batch[limit // price + 1 :]
             limit -= len(batch) * price
             for key in batch:
                 if key in entries and entries[key][2] == slot:
@@ -176,24 +188,33 @@ class ExpiryIndex:
 
     def release(self) -> None:
         """Forget all, bucket by bucket: at once it would stop every thread for too long."""
-        for bucket in self.buckets.values():
+        for bucket in list(self.buckets.values()):
             bucket.clear()
 
     def _drop(self, slot: int) -> None:
-        """Forget a bucket if it is empty."""
+        """Forget a bucket if it is empty, and where it was."""
         if slot in self.buckets and not self.buckets[slot]:
+            place = self.buckets[slot].place
             del self.buckets[slot]
+            # A fuller bucket there may have been followed by another.
+            if place in self._where and self._where[place] == slot:
+                del self._where[place]
             if slot == self.slot:
                 self.life = 0.0
+
+    def _push(self, floor: float, slot: int) -> None:
+        self._pushed += 1
+        heappush(self.heap, (floor, slot))
 
     def _tidy(self) -> None:
         """Drop empty buckets and outdated floors; called when they may be the majority."""
         for slot in list(self.buckets):
             self._drop(slot)
-        for place, slot in list(self._where.items()):
-            if slot not in self.buckets:
-                self._where.pop(place, None)
-        self.heap = []
-        for slot, bucket in list(self.buckets.items()):
-            heappush(self.heap, (bucket.floor, slot))
-        self._tidy_at = 2 * len(self.heap) + 64
+        pushed = -1
+        while pushed != self._pushed:  # a call from inside pushes to the heap that is there
+            pushed = self._pushed
+            buckets = self.buckets.copy()
+            heap = [(bucket.floor, slot) for slot, bucket in buckets.items()]
+            heapify(heap)
+            self._tidy_at = 2 * len(heap) + 64
+        self.heap = heap

@@ -2,6 +2,7 @@
 
 import datetime
 import gc
+import itertools
 import logging
 import math
 import os
@@ -239,6 +240,25 @@ def test_nothing_is_kept_of_entries_that_went_before_their_deadline(make_cache, 
     come_and_go(100)
 
     assert growth(come_and_go, 100, 2000) < 40_000
+
+
+@pytest.mark.clause("R8.3")
+@pytest.mark.parametrize("find", ["read", "cleanup", "neither"])
+def test_nothing_is_kept_of_entries_that_have_expired(make_cache, clock, find):
+    cache, numbers = make_cache(20), itertools.count()
+
+    def come_and_go(entries):
+        for number in itertools.islice(numbers, entries):
+            cache.set(f"k{number}", number, ttl=0.2)
+            clock.tick(0.1)
+            if find == "read":
+                cache.get(f"k{number - 3}")
+            elif find == "cleanup":
+                cache.cleanup()
+
+    come_and_go(300)
+
+    assert growth(come_and_go, 100, 2000) < 60_000
 
 
 @pytest.mark.clause("R8.3")

@@ -135,7 +135,7 @@ DEVIATIONS = [
     breaks(
         "R2.4",
         "what expired and made room counts as evicted",
-        (ROOM, "self._expirations += len(expired)", "self._evictions += len(expired)"),
+        (ROOM, "self._expirations += removed", "self._evictions += removed"),
     ),
     breaks(
         "R2.4",
@@ -161,7 +161,7 @@ DEVIATIONS = [
         "a cache of one entry keeps none",
         (
             f"{CACHE}.set",
-            "if len(entries) < self._max_size:\n",
+            "if len(entries) < self._max_size and key not in entries:\n",
             "if len(entries) < self._max_size > 1 or self._max_size == 1 > self._evictions:\n",
         ),
         (

@@ -140,14 +140,14 @@ DEVIATIONS = [
         "an expiry counts as an eviction too",
         (
             f"{CACHE}._live_locked",
-            "self._expirations += self._remove_locked(key, gone)",
-            "self._expirations += self._remove_locked(key, gone); self._evictions += 1",
+            "self._expirations += removed",
+            "self._expirations += removed; self._evictions += 1",
         ),
     ),
     breaks(
         "R4.2",
         "cleanup counts evictions",
-        (f"{CACHE}.cleanup", "self._expirations += len(gone)", "self._evictions += len(gone)"),
+        (f"{CACHE}.cleanup", "self._expirations += swept", "self._evictions += swept"),
     ),
     breaks(
         "R4.2",
