@@ -1,7 +1,7 @@
 """Checks of what callers pass in: each returns the plain value or says what was wrong with it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,13 @@ def plain_key(key: object) -> str:
     if not isinstance(key, str):
         raise TypeError(f"a key must be a str, not {type(key).__name__}")
     return key if type(key) is str else str.__str__(key)
+
+
+def plain_keys(keys: Iterable[str]) -> list[str]:
+    """Return `keys`, an iterable, as a list of plain str; a lone str or bytes is no such thing."""
+    if isinstance(keys, (str, bytes, bytearray)):
+        raise TypeError(f"keys must be an iterable of str, not {type(keys).__name__}")
+    return [key if type(key) is str else plain_key(key) for key in keys]
 
 
 def pairs(mapping: object) -> list[tuple[str, Any]]:

@@ -49,8 +49,9 @@ class DistributedCache(CacheMixin[V]):
 
     Full, it evicts the least recently used entry. `default_ttl` is the life of entries that are
     set without one, in seconds or as a `timedelta`; None is for ever. A daemon thread removes
-    expired entries every `cleanup_interval` seconds. `trust` names the classes, and the modules
-    whose classes, may be in snapshots beside plain data; `secret` seals them.
+    expired entries every `cleanup_interval` seconds, a millisecond at the least. `trust` names the
+    classes, and the modules whose classes, may be in snapshots beside plain data; `secret` seals
+    them.
 
     Keys are str, values anything; values are handed out as they are, not copied. Bad arguments
     are a TypeError or ValueError before anything changes.
@@ -174,7 +175,7 @@ class DistributedCache(CacheMixin[V]):
 
         Each key counts as a read, and a hit as a use, in the order given.
         """
-        wanted = [arguments.plain_key(key) for key in keys]
+        wanted = arguments.plain_keys(keys)
         gone: list[Entry] = []
         found = {}
         with self._lock:
@@ -339,18 +340,26 @@ class DistributedCache(CacheMixin[V]):
             for key, value in pairs:
                 self._store_locked(key, value, life, gone)
 
-    def increment(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+    def increment(
+        self,
+        key: str,
+        amount: float = 1,
+        *,
+        create: bool = True,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
         """Add `amount` to the number at `key` in one step and return the sum.
 
-        A missing or expired key becomes `amount`, with `default_ttl`, or is a KeyError with
-        `create=False`; a live one keeps its deadline. Makes the key most recently used. Raises
-        ValueError, changing nothing, when the value is no int or float. Follows Redis INCRBY, but
-        unbounded.
+        A missing or expired key becomes `amount`, for `ttl` seconds as in `set`, or is a KeyError
+        with `create=False`; a live one keeps its deadline, whatever `ttl` says. Makes the key most
+        recently used. Raises ValueError, changing nothing, when the value is no int or float.
+        Follows Redis INCRBY, but unbounded.
         """
         # Flat for speed, as `set` is.
         if type(key) is not str:
             key = arguments.plain_key(key)
         step = amount if type(amount) is int else arguments.amount(amount)
+        life = self._default_life if ttl is None else arguments.seconds(ttl)
         gone: list[Entry] = []
         self._acquire()
         try:
@@ -359,7 +368,7 @@ class DistributedCache(CacheMixin[V]):
                 if entry is None:
                     if not create:
                         raise KeyError(key)
-                    self._store_locked(key, step, self._default_life, gone)
+                    self._store_locked(key, step, life, gone)
                     return step
                 value, deadline, slot = entry
                 number = value if type(value) is int else arguments.number(value, key)
@@ -485,7 +494,7 @@ class DistributedCache(CacheMixin[V]):
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Remove the entries at `keys` in one step and return how many live ones went."""
-        unwanted = [arguments.plain_key(key) for key in keys]
+        unwanted = arguments.plain_keys(keys)
         gone: list[Entry] = []
         removed = 0
         with self._lock:

@@ -31,9 +31,16 @@ else:
 class CacheMixin(_Base[V]):
     """The verbs that follow from others. An engine inherits it, and defines what `Cache` names."""
 
-    def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+    def decrement(
+        self,
+        key: str,
+        amount: float = 1,
+        *,
+        create: bool = True,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
         """Take `amount` from the number at `key`: `increment(key, -amount)`."""
-        return self.increment(key, -arguments.amount(amount), create=create)
+        return self.increment(key, -arguments.amount(amount), create=create, ttl=ttl)
 
     def memoize(
         self,
@@ -60,7 +67,7 @@ class CacheMixin(_Base[V]):
         """Return the value at `key` as `get` does; KeyError where there is no live entry."""
         value: V = self.get(key, _MISSING)
         if value is _MISSING:
-            raise KeyError(key)
+            raise KeyError(arguments.plain_key(key))
         return value
 
     def __setitem__(self, key: str, value: V) -> None:
@@ -70,7 +77,7 @@ class CacheMixin(_Base[V]):
     def __delitem__(self, key: str) -> None:
         """Remove the entry at `key`; KeyError where there is no live one."""
         if not self.delete(key):
-            raise KeyError(key)
+            raise KeyError(arguments.plain_key(key))
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that are live now; changes meanwhile do not disturb it."""

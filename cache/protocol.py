@@ -66,10 +66,24 @@ class Cache(Protocol[V]):
     def exists(self, key: str) -> bool:
         """Tell whether there is a live entry at `key`."""
 
-    def increment(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+    def increment(
+        self,
+        key: str,
+        amount: float = 1,
+        *,
+        create: bool = True,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
         """Add `amount` to the number at `key` in one step and return the sum."""
 
-    def decrement(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+    def decrement(
+        self,
+        key: str,
+        amount: float = 1,
+        *,
+        create: bool = True,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
         """Subtract `amount` from the number at `key` in one step and return what is left."""
 
     def ttl(self, key: str) -> float | None:

@@ -206,8 +206,7 @@ class RedisCache(CacheMixin[V]):
 
         Each key counts as a read.
         """
-        # Flat for plain keys: of a hundred, calls would take as long as the way to the server.
-        wanted = [key if type(key) is str else arguments.plain_key(key) for key in keys]
+        wanted = arguments.plain_keys(keys)
         if not wanted:
             return {}
         if self._near is not None:
@@ -318,19 +317,27 @@ class RedisCache(CacheMixin[V]):
             keys = [key for key, _ in pairs]
             self._write(keys, lambda: self._link.set_many(entries), None)
 
-    def increment(self, key: str, amount: float = 1, *, create: bool = True) -> Any:
+    def increment(
+        self,
+        key: str,
+        amount: float = 1,
+        *,
+        create: bool = True,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
         """Add `amount` to the number at `key` in one step and return the sum.
 
-        A missing or expired key becomes `amount`, with `default_ttl`, or is a KeyError with
-        `create=False`; a live one keeps its deadline. Raises ValueError, changing nothing, when
-        the value is no int or float. One round trip, but for an int of more than 64 bits.
+        A missing or expired key becomes `amount`, for `ttl` seconds as in `set`, or is a KeyError
+        with `create=False`; a live one keeps its deadline, whatever `ttl` says. Raises ValueError,
+        changing nothing, when the value is no int or float. One round trip, but for an int of more
+        than 64 bits.
         """
         key = arguments.plain_key(key)
         step = arguments.amount(amount)
         name = self._name(key)
         fresh = self._values.encode(step, key, name)
         native = fresh if fresh[:1] not in (b"\x80", b"\x00") else b""
-        kind, ms, may = b"%d" % isinstance(step, int), self._ms(None), b"%d" % bool(create)
+        kind, ms, may = b"%d" % isinstance(step, int), self._ms(ttl), b"%d" % bool(create)
 
         def add() -> Any:
             return self._link.run(scripts.INCREMENT, (name,), native, kind, fresh, ms, may)
@@ -389,7 +396,7 @@ class RedisCache(CacheMixin[V]):
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Remove the entries at `keys` in one step and return how many live ones went."""
-        unwanted = [arguments.plain_key(key) for key in keys]
+        unwanted = arguments.plain_keys(keys)
         if not unwanted:
             return 0
         names = [self._name(key) for key in unwanted]

@@ -10,6 +10,8 @@ from typing import Protocol
 
 logger = logging.getLogger("cache")
 
+_SHORTEST = 0.001  # seconds between two cleanups; without end they would take all of a processor
+
 
 class _Cleanable(Protocol):
     def cleanup(self) -> int: ...
@@ -31,7 +33,7 @@ def start(cache: _Cleanable, interval: float) -> Callable[[], None]:
             ended.release()
 
     reference = weakref.ref(cache, end)
-    wait = min(interval, threading.TIMEOUT_MAX)
+    wait = min(max(interval, _SHORTEST), threading.TIMEOUT_MAX)
     thread = threading.Thread(
         target=_run, args=(reference, ended, wait), name="cache-cleanup", daemon=True
     )

@@ -181,6 +181,8 @@ WRITES = {
     "touch": lambda cache, ttl: cache.touch("k", ttl),
     "set_many": lambda cache, ttl: cache.set_many({"k": "new", "free": 1}, ttl),
     "get_or_set": lambda cache, ttl: cache.get_or_set("free", lambda: "new", ttl),
+    "increment": lambda cache, ttl: cache.increment("count", ttl=ttl),
+    "decrement": lambda cache, ttl: cache.decrement("count", ttl=ttl),
     "memoize": lambda cache, ttl: cache.memoize(ttl),
 }
 
@@ -204,7 +206,23 @@ def test_a_bad_ttl_is_refused_and_nothing_changes(cache, clock, verb, ttl, error
         WRITES[verb](cache, ttl)
 
     assert cache.stats() == before
-    assert (cache.get("k"), cache.ttl("k"), cache.exists("free")) == ("old", 50, False)
+    assert (cache.get("k"), cache.ttl("k"), cache.keys()) == ("old", 50, ["k"])
+
+
+@pytest.mark.clause("R1.7")
+@pytest.mark.parametrize("verb", WRITES)
+@pytest.mark.parametrize("former", [1, 1.0, 10**400, timedelta(seconds=1), math.inf, None], ids=str)
+@pytest.mark.parametrize("ttl", [True, False])
+def test_a_bool_is_no_ttl_whichever_was_used_before(cache, clock, verb, former, ttl):
+    for write in WRITES.values():
+        write(cache, former)
+    cache.set_many({"k": "old"}, ttl=50)
+    cache.delete_many(["free", "count"])
+
+    with pytest.raises(TypeError):
+        WRITES[verb](cache, ttl)
+
+    assert (cache.get("k"), cache.ttl("k"), cache.keys()) == ("old", 50, ["k"])
 
 
 @pytest.mark.clause("R1.7")

@@ -1,5 +1,6 @@
 """R3: counters that add up."""
 
+import datetime
 import math
 import threading
 
@@ -34,6 +35,38 @@ def test_a_missing_key_becomes_the_amount_with_the_default_ttl(make_cache, clock
     total = cache.increment("n", 5)
 
     assert (total, cache.get("n"), cache.ttl("n")) == (5, 5, 7)
+
+
+@pytest.mark.clause("R3.2")
+@pytest.mark.parametrize(("verb", "total"), [("increment", 5), ("decrement", -5)])
+@pytest.mark.parametrize("ttl", [3, 0.5, datetime.timedelta(minutes=1), math.inf])
+def test_a_key_that_is_created_gets_the_ttl_of_the_call(make_cache, clock, verb, total, ttl):
+    cache = make_cache(default_ttl=7)
+    life = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
+
+    made = getattr(cache, verb)("n", 5, ttl=ttl)
+
+    assert (made, cache.get("n"), cache.ttl("n")) == (total, total, life)
+
+
+@pytest.mark.clause("R3.2")
+def test_a_counter_that_has_expired_begins_anew_with_the_ttl_of_the_call(cache, clock):
+    cache.add("n", 0, ttl=10)
+    clock.tick(10)
+
+    assert (cache.increment("n", ttl=10), cache.ttl("n")) == (1, 10)
+
+
+@pytest.mark.clause("R3.3")
+@pytest.mark.parametrize("verb", ["increment", "decrement"])
+@pytest.mark.parametrize("former", [10, None])
+def test_the_ttl_of_a_call_does_not_move_the_deadline_of_a_live_key(cache, clock, verb, former):
+    cache.set("n", 1, ttl=former)
+    clock.tick(4)
+
+    getattr(cache, verb)("n", ttl=99)
+
+    assert cache.ttl("n") == (math.inf if former is None else pytest.approx(6))
 
 
 @pytest.mark.clause("R3.2")

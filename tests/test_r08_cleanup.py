@@ -87,6 +87,27 @@ def test_the_time_between_two_cleanups_is_the_interval(make_cache, monkeypatch):
 
 
 @pytest.mark.clause("R8.1")
+@pytest.mark.parametrize("interval", [1e-9, 5e-324, 1e-4])
+def test_a_tiny_interval_takes_no_processor(make_cache, monkeypatch, interval):
+    kind = type(make_cache(cleanup_interval=math.inf))
+    calls, hundredth = [], threading.Event()
+
+    def noted(cache):
+        calls.append(cache)
+        if len(calls) == 100:
+            hundredth.set()
+        return 0
+
+    monkeypatch.setattr(kind, "cleanup", noted)
+
+    begin = time.perf_counter()
+    make_cache(cleanup_interval=interval)
+
+    assert hundredth.wait(JOIN)
+    assert time.perf_counter() - begin >= 0.09
+
+
+@pytest.mark.clause("R8.1")
 def test_a_cache_made_on_the_way_out_serves_without_a_thread(program):
     run = program(
         "import os\n"

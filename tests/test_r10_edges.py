@@ -85,6 +85,52 @@ def test_a_str_subclass_counts_as_its_text(cache, verb):
     assert not cache.exists("lie")
 
 
+MISSES = {
+    "cache[key]": lambda cache, key: cache[key],
+    "del cache[key]": lambda cache, key: cache.__delitem__(key),
+    "increment": lambda cache, key: cache.increment(key, create=False),
+    "decrement": lambda cache, key: cache.decrement(key, create=False),
+}
+
+
+@pytest.mark.clause("R10.1", "R10.2")
+@pytest.mark.parametrize("verb", MISSES)
+def test_a_key_error_holds_the_plain_text_of_the_key(cache, verb):
+    with pytest.raises(KeyError) as caught:
+        MISSES[verb](cache, Hostile("gone"))
+
+    (key,) = caught.value.args
+    assert type(key) is str
+    assert key == "gone"
+
+
+@pytest.mark.clause("R10.1", "R10.4")
+@pytest.mark.parametrize("verb", ["get_many", "delete_many"])
+@pytest.mark.parametrize("keys", ["abc", "k", "", b"abc", b"", Hostile("k")], ids=repr)
+def test_a_str_is_no_collection_of_keys(cache, verb, keys, wording):
+    cache.set_many({"a": 1, "k": 2})
+    before = cache.stats()
+
+    with pytest.raises(TypeError, match=wording("keys must be an iterable of str, not")):
+        getattr(cache, verb)(keys)
+
+    assert (cache.stats(), sorted(cache.keys())) == (before, ["a", "k"])
+
+
+@pytest.mark.clause("R10.1")
+@pytest.mark.parametrize("make", [list, tuple, set, dict.fromkeys, iter])
+def test_keys_come_in_any_iterable(cache, make):
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+
+    found = cache.get_many(make(["a", "b"]))
+
+    assert (found, cache.delete_many(make(["a", "b"])), cache.keys()) == (
+        {"a": 1, "b": 2},
+        2,
+        ["c"],
+    )
+
+
 @pytest.mark.clause("R10.1")
 def test_keys_that_look_alike_are_apart(cache):
     keys = [
@@ -315,7 +361,7 @@ def test_a_failed_call_changes_nothing_but_the_count_of_reads(
     stats = small_cache.stats()
     assert (stats.hits, stats.misses, stats.evictions, stats.expirations) == (0, reads, 0, 0)
     assert [small_cache.ttl(key) for key in "abc"] == [60, math.inf, math.inf]
-    assert small_cache.get_many("abc") == {"a": "text", "b": 2, "c": 3}
+    assert small_cache.get_many([*"abc"]) == {"a": "text", "b": 2, "c": 3}
 
 
 @FAILED

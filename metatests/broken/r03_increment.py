@@ -103,12 +103,36 @@ DEVIATIONS = [
         (f"{MIXIN}.decrement", "-arguments.amount(amount)", "arguments.amount(amount)"),
     ),
     breaks(
+        "R3.2",
+        "an increment takes its ttl for milliseconds",
+        (f"{CACHE}.increment", "arguments.seconds(ttl)", "(arguments.seconds(ttl) / 1000)"),
+    ),
+    breaks(
+        "R3.2",
+        "an increment forgets its ttl",
+        (f"{CACHE}.increment", "arguments.seconds(ttl)", "self._default_life"),
+    ),
+    breaks(
+        "R3.2",
+        "a decrement forgets its ttl",
+        (f"{MIXIN}.decrement", ", ttl=ttl)", ")"),
+    ),
+    breaks(
+        "R3.3",
+        "the ttl of an increment moves the deadline of a live key",
+        (
+            f"{CACHE}.increment",
+            "return total",
+            "(ttl is None or self.touch(key, ttl)); return total",
+        ),
+    ),
+    breaks(
         "R3.6",
         "decrement stops at zero",
         (
             f"{MIXIN}.decrement",
-            "return self.increment(key, -arguments.amount(amount), create=create)",
-            "return max(self.increment(key, -arguments.amount(amount), create=create), 0)",
+            "return self.increment(key, -arguments.amount(amount), create=create, ttl=ttl)",
+            "return max(self.increment(key, -arguments.amount(amount), create=create, ttl=ttl), 0)",
         ),
     ),
 ]

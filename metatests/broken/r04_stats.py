@@ -88,7 +88,7 @@ DEVIATIONS = [
         "get_many counts the keys before a bad one",
         (
             f"{CACHE}.get_many",
-            "[arguments.plain_key(key) for key in keys]",
+            "arguments.plain_keys(keys)",
             "[(arguments.plain_key(key), self.get(key))[0] for key in keys]",
         ),
     ),
@@ -97,7 +97,7 @@ DEVIATIONS = [
         "a failing cache[key] counts no miss",
         (
             f"{MIXIN}.__getitem__",
-            "raise KeyError(key)",
+            "raise KeyError(arguments.plain_key(key))",
             "self._misses = type(self._misses)(self._counted_locked()[1] - 1); raise KeyError(key)",
         ),
     ),

@@ -13,9 +13,14 @@ DEVIATIONS = [
     breaks("R8.1", "there is no thread", (START, "thread.start()", "pass")),
     breaks("R8.1", "the thread is no daemon", (START, "daemon=True", "daemon=False")),
     breaks("R8.1", "the thread cleans up once", (RUN, WHILE, f"if not {WAITING}:")),
-    breaks("R8.1", "the interval is a minute", (START, "min(interval,", "min(60.0,")),
-    breaks("R8.1", "the interval is a millisecond", (START, "min(interval,", "min(0.001,")),
-    breaks("R8.1", "the interval is twice as long", (START, "min(interval,", "min(2 * interval,")),
+    breaks("R8.1", "the interval is a minute", (START, "max(interval, _SHORTEST)", "60.0")),
+    breaks("R8.1", "the interval is a millisecond", (START, "max(interval, _SHORTEST)", "0.001")),
+    breaks(
+        "R8.1", "the interval is twice as long", (START, "max(interval, _SHORTEST)", "2 * interval")
+    ),
+    breaks(
+        "R8.1", "a tiny interval takes a processor", (START, "max(interval, _SHORTEST)", "interval")
+    ),
     breaks(
         "R8.1",
         "there is no thread for ever",

@@ -91,13 +91,35 @@ DEVIATIONS = [
         (f"{CACHE}.increment", "key = arguments.plain_key(key)", "pass"),
     ),
     breaks(
-        "R10.1", "get_many takes any key", (f"{CACHE}.get_many", "arguments.plain_key(key)", "key")
+        "R10.1",
+        "get_many takes any key",
+        (f"{CACHE}.get_many", "arguments.plain_keys(keys)", "[*keys]"),
+    ),
+    breaks(
+        "R10.1",
+        "a str is taken for its characters",
+        ("arguments.plain_keys", "isinstance(keys, (str, bytes, bytearray))", "False"),
+    ),
+    breaks(
+        "R10.1",
+        "bytes without any are taken for no keys",
+        ("arguments.plain_keys", "(str, bytes, bytearray)", "str"),
+    ),
+    breaks(
+        "R10.1",
+        "the error for a missing item holds the object asked for",
+        (f"{MIXIN}.__getitem__", "arguments.plain_key(key)", "key"),
+    ),
+    breaks(
+        "R10.1",
+        "the error for a missing item to delete holds the object asked for",
+        (f"{MIXIN}.__delitem__", "arguments.plain_key(key)", "key"),
     ),
     breaks("R10.1", "set_many takes any key", ("arguments.pairs", "plain_key(key)", "key")),
     breaks(
         "R10.1",
         "delete_many takes any key",
-        (f"{CACHE}.delete_many", "arguments.plain_key(key)", "key"),
+        (f"{CACHE}.delete_many", "arguments.plain_keys(keys)", "[*keys]"),
     ),
     breaks(
         "R10.1",
@@ -193,22 +215,30 @@ DEVIATIONS = [
     breaks(
         "R10.2",
         "a missing item is None",
-        (f"{MIXIN}.__getitem__", "raise KeyError(key)", "return None"),
+        (f"{MIXIN}.__getitem__", "raise KeyError(arguments.plain_key(key))", "return None"),
     ),
     breaks(
         "R10.2",
         "the error for a missing item does not name it",
-        (f"{MIXIN}.__getitem__", "raise KeyError(key)", "raise KeyError('no such key')"),
+        (
+            f"{MIXIN}.__getitem__",
+            "raise KeyError(arguments.plain_key(key))",
+            "raise KeyError('no such key')",
+        ),
     ),
     breaks(
         "R10.2",
         "a missing item is an IndexError",
-        (f"{MIXIN}.__getitem__", "raise KeyError(key)", "raise IndexError(key)"),
+        (
+            f"{MIXIN}.__getitem__",
+            "raise KeyError(arguments.plain_key(key))",
+            "raise IndexError(key)",
+        ),
     ),
     breaks(
         "R10.2",
         "to delete a missing item is no error",
-        (f"{MIXIN}.__delitem__", "raise KeyError(key)", "pass"),
+        (f"{MIXIN}.__delitem__", "raise KeyError(arguments.plain_key(key))", "pass"),
     ),
     breaks(
         "R10.2",
@@ -291,7 +321,7 @@ DEVIATIONS = [
         "delete_many deletes what comes before a bad key",
         (
             f"{CACHE}.delete_many",
-            "unwanted = [arguments.plain_key(key) for key in keys]",
+            "unwanted = arguments.plain_keys(keys)",
             "unwanted = (arguments.plain_key(key) for key in keys)",
         ),
     ),
@@ -300,7 +330,7 @@ DEVIATIONS = [
         "get_many counts what comes before a bad key",
         (
             f"{CACHE}.get_many",
-            "wanted = [arguments.plain_key(key) for key in keys]",
+            "wanted = arguments.plain_keys(keys)",
             "wanted = (arguments.plain_key(key) for key in keys)",
         ),
     ),

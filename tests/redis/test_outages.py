@@ -325,13 +325,13 @@ def test_without_the_server_reads_are_answered_from_near_within_the_bound(
     cache = open_cache(on_error="miss", near=100, staleness=2.0, heartbeat=0.5, attempts=1)
     cache.set_many({"k": 1, "l": 2})
     assert wait_until(lambda: cache.health()["tracking"])
-    assert cache.get_many("kl") == cache.get_many("kl") == {"k": 1, "l": 2}
+    assert cache.get_many(["k", "l"]) == cache.get_many(["k", "l"]) == {"k": 1, "l": 2}
     leave(proxy)
     assert wait_until(lambda: not cache.health()["tracking"])
 
     cache.set("l", 3)
 
-    assert [cache.get("k"), cache.get("l"), cache.get_many("kl")] == [1, None, {"k": 1}]
+    assert [cache.get("k"), cache.get("l"), cache.get_many(["k", "l"])] == [1, None, {"k": 1}]
     assert wait_until(lambda: cache.get("k") is None, 4)
     proxy.target = server.port
     assert wait_until(lambda: cache.get("k") == 1, 10)
