@@ -60,7 +60,7 @@ check: $(READY)  ## lint, format, types, and branch coverage of cache/ at 100 %
 conformance: kit-OnRedis kit-OnRedisNear  ## put RedisCache under the suites, without and with near
 
 kit-%: $(READY)
-	$(RUN) -m pytest tests -q --cache-impl=tests.redis.kit:$* \
+	$(RUN) -m pytest tests -q --cache-impl=tests.redis.kit:$* --no-isolation \
 		--except-clauses=$$($(RUN) -m tests.redis.kit)
 
 metatest: $(READY)  ## prove that the suites cover every clause and can fail

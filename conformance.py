@@ -5,6 +5,7 @@
 How to use them stands in docs/conformance.md.
 """
 
+import argparse
 import importlib
 import operator
 import pathlib
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from tests import isolation
 
 OURS = "cache:DistributedCache"
 CONTRACT = pathlib.Path(__file__).parent / "docs" / "contract.md"
@@ -39,12 +42,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="R2.2",
         help="leave out every test that is marked with one of these clauses, and name it",
     )
+    group.addoption(
+        "--no-isolation",
+        action="store_true",
+        help="run the suites in this process, though the cache may end it; for debuggers",
+    )
+    group.addoption(isolation.OPTION, help=argparse.SUPPRESS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put the kit to work; what is wrong with an option is said before any test is collected."""
     options = [config.getoption(name) for name in ("cache_impl", "clauses", "except_clauses")]
-    config.pluginmanager.register(Kit(*options), "kit")
+    kit = Kit(*options)
+    config.pluginmanager.register(kit, "kit")
+    if told := config.getoption(isolation.OPTION):
+        config.pluginmanager.register(isolation.Told(config, told))
+    elif kit.foreign and not any(
+        config.getoption(name) for name in ("no_isolation", "collectonly", "usepdb")
+    ):
+        config.pluginmanager.register(kit.parts)
 
 
 class Kit:
@@ -59,6 +75,8 @@ class Kit:
         self.excepted = [] if excepted is None else _chosen("--except-clauses", excepted, contract)
         self.reporting = any(option is not None for option in (impl, clauses, excepted))
         self.marked_only = self.foreign or clauses is not None
+        self.order: list[str] = []  # of the test cases
+        self.parts = isolation.Parts()
         self.left_out: Counter[tuple[str, str]] = Counter()  # cases by reason and test
 
     def import_line(self) -> str:
@@ -89,6 +107,7 @@ class Kit:
             reason = self.reason_against(clauses)
             if reason is None:
                 kept.append(item)
+                self.order.append(item.nodeid)
             else:
                 left_out.append(item)
                 self.left_out[reason, item.nodeid.partition("[")[0]] += 1
@@ -111,7 +130,7 @@ class Kit:
             return
         outcomes: dict[str, str] = {}  # a case that both passes and fails, at its end, fails
         clauses: dict[str, list[str]] = {}
-        notes = []
+        notes = [f"The process ended in {test}" for test in self.parts.ended]
         for outcome in ("passed", "skipped", "failed", "error"):
             for report in terminalreporter.stats.get(outcome, []):
                 properties = getattr(report, "user_properties", ())  # a file's report has none
@@ -122,14 +141,19 @@ class Kit:
         ends = Counter(
             (clause, outcome) for case, outcome in outcomes.items() for clause in set(clauses[case])
         )
+        first: dict[str, str] = {}  # the failed test of each clause that ran first
+        for case in self.order:
+            if outcomes.get(case) == "failed":
+                first = dict.fromkeys(clauses[case], case) | first
         write = terminalreporter.write_line
         terminalreporter.section(f"the contract, and what {self.name} keeps")
-        write(f"{'clause':<8}{'tests':>7}{'passed':>8}{'failed':>8}")
+        write(f"{'clause':<8}{'tests':>7}{'passed':>8}{'failed':>8}  the first test that failed")
         for clause in self.chosen:
             passed, failed = ends[clause, "passed"], ends[clause, "failed"]
-            remark = "" if passed + failed else "  no test ran"
-            remark = "  excepted" if clause in self.excepted else remark
-            write(f"{clause:<8}{passed + failed:>7}{passed:>8}{failed:>8}{remark}")
+            remark = first.get(clause, "" if passed else "no test ran")
+            remark = "excepted" if clause in self.excepted else remark
+            row = f"{clause:<8}{passed + failed:>7}{passed:>8}{failed:>8}  {remark}"
+            write(row.rstrip())
         for note in sorted(notes):
             write(note)
         for (reason, test), cases in self.left_out.items():

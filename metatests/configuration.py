@@ -86,11 +86,18 @@ HOOKS = {
         *("pytest_addoption", "pytest_configure", "pytest_ignore_collect"),
         *("pytest_collection_modifyitems", "pytest_terminal_summary"),
     },
+    "tests/isolation.py": {
+        *("pytest_runtestloop", "pytest_ignore_collect", "pytest_collection_modifyitems"),
+        *("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish"),
+    },
     "tests/skips.py": {"pytest_runtest_makereport", "pytest_make_collect_report"},
 }
 
 # What each target of the Makefile runs with the environment's Python, command by command.
-KIT = "-m pytest tests -q --cache-impl=tests.redis.kit:{} --except-clauses=-m tests.redis.kit"
+KIT = (
+    "-m pytest tests -q --cache-impl=tests.redis.kit:{} --no-isolation"
+    " --except-clauses=-m tests.redis.kit"
+)
 COMMANDS = {
     "test": ["-m pytest"],
     "suites": ["-m pytest tests"],
