@@ -78,11 +78,11 @@ class Part:
                 command, cwd=given.dir, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             ) as process,
         ):
-            silent = 0.0
+            silent, rest = 0.0, ""
             try:
                 while silent < _SILENCE:
                     over = process.poll() is not None  # asked first: nothing is written after it
-                    lines = list(said)
+                    *lines, rest = (rest + said.read()).split("\n")  # the last may be half a line
                     yield from map(json.loads, lines)
                     if over:
                         break
