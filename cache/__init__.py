@@ -4,6 +4,7 @@ from .connect import connect
 from .core import DistributedCache
 from .errors import CacheError, CacheUnavailable, SnapshotError
 from .patterns import escape
+from .portable import Portable
 from .protocol import Cache
 from .stats import CacheStats
 
@@ -15,6 +16,7 @@ __all__ = [
     "CacheStats",
     "CacheUnavailable",
     "DistributedCache",
+    "Portable",
     "SnapshotError",
     "connect",
     "escape",

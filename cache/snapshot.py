@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from . import atomic_file
 from .errors import SnapshotError
+from .pickling import TooLarge
 from .plain import Codec
 
 FORMAT = "cache snapshot"
@@ -73,12 +74,10 @@ def write(
 
     def fill(file: BinaryIO) -> None:
         stream = _Hashing(file)
-        codec.dump({"format": FORMAT, "version": VERSION, **header}, stream)
+        stream.write(codec.dumps({"format": FORMAT, "version": VERSION, **header}))
         size = 64
         while part := rows(size):
-            before = stream.size
-            _dump_slice(part, codec, stream)
-            written = stream.size - before
+            written = _write_slice(part, codec, stream)
             if written < _SLICE_BYTES // 2:
                 size = min(size * 2, _MOST_ROWS)
             elif written > _SLICE_BYTES:
@@ -116,12 +115,28 @@ def read(
 def _slices(source: "_Source", name: Any, entries: int, codec: Codec) -> Iterator[Columns]:
     with source.file:
         while entries > 0:
+            place = source.tell()
             try:
-                columns = _checked_columns(codec.load(source), entries)
+                rows = codec.load(source)
+            except SnapshotError as error:
+                source.seek(place)
+                told = _told(codec.unreadable(source))
+                raise SnapshotError(f"{name!r}: {told}{error}") from error
+            try:
+                columns = _checked_columns(rows, entries)
             except SnapshotError as error:
                 raise SnapshotError(f"{name!r}: {error}") from error
+            del rows
             entries -= len(columns[0])
             yield columns
+
+
+def _told(items: list[Any]) -> str:
+    """Return how an error begins that is about one of these rows, if they are any."""
+    for item in items:
+        if type(item) is tuple and item and type(item[0]) is str:
+            return f"the value at {item[0]!r} cannot be loaded: "
+    return ""
 
 
 def columns_of(rows: list[Row]) -> Columns:
@@ -131,19 +146,24 @@ def columns_of(rows: list[Row]) -> Columns:
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
-def _dump_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> None:
-    """Write a slice; where a value is refused, find out which, or write each row alone."""
-    mark = stream.mark()
+def _write_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> int:
+    """Write rows as one list, or as several where that would be large or a value is refused.
+
+    Each list is pickled in memory and only then written, so that no Python code runs, and no other
+    thread with it, in the middle of a value. Returns how many bytes are written.
+    """
+    alone = len(rows) == 1
     try:
-        codec.dump(rows, stream)
-    except SnapshotError:
+        return stream.write(codec.dumps_rows(rows, not alone))
+    except TooLarge:
+        pass
+    except SnapshotError as error:
+        if alone:
+            key = rows[0][0]
+            raise SnapshotError(f"the value at {key!r} cannot be saved: {error}") from error
         # A value that another thread changes meanwhile may well be whole a moment later.
-        stream.back_to(mark)
-        for row in rows:
-            try:
-                codec.dump([row], stream)
-            except SnapshotError as error:
-                raise SnapshotError(f"the value at {row[0]!r} cannot be saved: {error}") from error
+    half = len(rows) // 2
+    return _write_slice(rows[:half], codec, stream) + _write_slice(rows[half:], codec, stream)
 
 
 class _Source:
@@ -189,7 +209,7 @@ class _Source:
 
 
 class _Hashing:
-    """A file for the pickler that hashes what is written and can take back the end of it.
+    """A file that hashes what is written to it.
 
     It hashes and writes in large chunks: both let go of the interpreter, and beside a busy thread
     it takes a switch interval, 5 ms, to get it back. See also `_Source`.
@@ -198,46 +218,29 @@ class _Hashing:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._hash = hashlib.blake2b(digest_size=_DIGEST)
-        self._put = 0  # bytes that are hashed and in the file
         self._pending = bytearray()
 
-    @property
-    def size(self) -> int:
-        return self._put + len(self._pending)
-
-    def write(self, data: Any, /) -> int:
-        count = memoryview(data).nbytes
-        if count < _CHUNK:
-            self._pending += data
+    def write(self, data: bytes) -> int:
+        if len(data) >= _CHUNK:
+            self._flush()
+            self._pass_on(data)
         else:
-            self._flush()
-            self._pass_on(data, count)
-        return count
-
-    def mark(self) -> tuple[Any, ...]:
-        if len(self._pending) >= _CHUNK:
-            self._flush()
-        return self._put, self._hash.copy(), self._pending, len(self._pending)
-
-    def back_to(self, mark: tuple[Any, ...], /) -> None:
-        self._put, self._hash, self._pending, length = mark
-        del self._pending[length:]
-        self._file.seek(self._put)
-        self._file.truncate()
+            self._pending += data
+            if len(self._pending) >= _CHUNK:
+                self._flush()
+        return len(data)
 
     def digest(self) -> bytes:
         self._flush()
         return self._hash.digest()
 
     def _flush(self) -> None:
-        # A new one, not emptied: a mark may lead back to the former.
-        pending, self._pending = self._pending, bytearray()
-        self._pass_on(pending, len(pending))
+        self._pass_on(self._pending)
+        self._pending.clear()
 
-    def _pass_on(self, data: Any, count: int) -> None:
+    def _pass_on(self, data: bytes | bytearray) -> None:
         self._hash.update(data)
         self._file.write(data)
-        self._put += count
 
 
 def _seal(digest: bytes, secret: bytes | None) -> bytes:
@@ -273,9 +276,13 @@ def _check(file: BinaryIO, name: Any, size: int, secret: bytes | None) -> None:
     if _version(found) > VERSION:
         raise _newer(name)
     if not hmac.compare_digest(_seal(digest, secret), seal):
-        raise SnapshotError(
-            f"{name!r} is sealed with another secret than this cache's, or its seal is damaged"
-        )
+        if secret is None:
+            words = "is sealed with a secret, and this cache has none; or its seal is damaged"
+        elif hmac.compare_digest(_seal(digest, None), seal):
+            words = "is not sealed, and this cache has a secret"
+        else:
+            words = "is sealed with another secret than this cache's, or its seal is damaged"
+        raise SnapshotError(f"{name!r} {words}")
 
 
 def _version(found: "re.Match[bytes]") -> float:

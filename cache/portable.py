@@ -1,0 +1,48 @@
+"""`Portable`: how a class that cannot be pickled safely is saved as plain data."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class Portable(Generic[K]):
+    """A class for `trust`, with a function that turns its instances to plain data, and one back.
+
+    `dump(object)` returns plain data, which may hold values of other trusted classes too.
+    `load(data)` gets equal data and returns an instance of `kind`. Both serve exactly `kind`, no
+    subclass. The file names `kind`, never the functions: only a cache whose `trust` has a
+    `Portable` of that class calls them. What they raise is a SnapshotError that names key and
+    class. The file may come from somebody else, so `load` must check what it gets.
+
+    NumPy arrays, whatever their dtype, order and shape; arrays of Python objects are refused:
+
+        def dump(array):
+            file = io.BytesIO()
+            numpy.save(file, array, allow_pickle=False)
+            return file.getvalue()
+
+        def load(data):
+            return numpy.load(io.BytesIO(data), allow_pickle=False)
+
+        cache = DistributedCache(trust=[Portable(numpy.ndarray, dump, load)])
+    """
+
+    __slots__ = ("dump", "kind", "load", "name")
+
+    def __init__(
+        self, kind: type[K], dump: Callable[[K], object], load: Callable[[Any], K]
+    ) -> None:
+        if not isinstance(kind, type):
+            raise TypeError(f"kind must be a class, not {type(kind).__name__}")
+        for name, function in (("dump", dump), ("load", load)):
+            if not callable(function):
+                raise TypeError(f"{name} must be callable, not {type(function).__name__}")
+        self.kind = kind
+        self.dump = dump
+        self.load = load
+        self.name = f"{kind.__module__}.{kind.__qualname__}"  # what the file calls it
+
+    def __repr__(self) -> str:
+        """Name the class."""
+        return f"<Portable {self.name}>"
