@@ -25,6 +25,7 @@ from .patterns import compile_glob
 from .plain import Codec
 from .protocol import V
 from .stats import CacheStats
+from .trust import Trusted
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -49,9 +50,10 @@ class DistributedCache(CacheMixin[V]):
 
     Full, it evicts the least recently used entry. `default_ttl` is the life of entries that are
     set without one, in seconds or as a `timedelta`; None is for ever. A daemon thread removes
-    expired entries every `cleanup_interval` seconds, a millisecond at the least. `trust` names the
-    classes, and the modules whose classes, may be in snapshots beside plain data; `secret` seals
-    them.
+    expired entries every `cleanup_interval` seconds, a millisecond at the least. `trust` lists what
+    may be in snapshots beside plain data: classes, names of modules whose classes are trusted, and
+    a `Portable` for each class that is saved as plain data, such as a NumPy array. `secret` seals
+    snapshots.
 
     Keys are str, values anything; values are handed out as they are, not copied. Bad arguments
     are a TypeError or ValueError before anything changes.
@@ -63,7 +65,7 @@ class DistributedCache(CacheMixin[V]):
         *,
         default_ttl: float | timedelta | None = None,
         cleanup_interval: float | timedelta = 60.0,
-        trust: Iterable[type | str] = (),
+        trust: Iterable[Trusted] = (),
         secret: bytes | None = None,
     ) -> None:
         self._max_size = arguments.size(max_size)
@@ -601,7 +603,8 @@ class DistributedCache(CacheMixin[V]):
         with its wall-clock `expires_at`. Other threads go on: hits throughout, writes once the
         keys have been read in order of use. Raises OSError where the file cannot be written and
         SnapshotError, with the key, for a value that is neither plain data nor trusted; the cache
-        and the old file stay as they were.
+        and the old file stay as they were. A container that other threads change meanwhile is saved
+        as it was at one moment; while one large value is pickled, no other thread runs.
         """
         target = os.fspath(path)
         with self._lock:

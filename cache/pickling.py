@@ -110,6 +110,7 @@ class _Pickler(pickle.Pickler):
         self._trust = trust
         self._names = names
         self._reduced = reduced  # by id; once for each object, or it might come out different
+        self._packed: set[int] = set()  # ids
         self.met: list[Any] = []  # what is beyond the built-in types, in the order it was met
         self.renamed: dict[type, tuple[str, str]] = {}  # classes that `names` lacks
         if names:
@@ -158,6 +159,12 @@ class _Pickler(pickle.Pickler):
         if id(value) not in self._reduced:
             self._reduced[id(value)] = value, self._reduce(value, kind)
         how = self._reduced[id(value)][1]
+        if isinstance(how, tuple) and how[0] is _Packed:
+            if id(value) in self._packed:
+                raise SnapshotError(
+                    f"the dump of {name_of(kind)} returned what holds the same object"
+                )
+            self._packed.add(id(value))
         if isinstance(how, tuple) and len(how) > 3:
             return *how[:3], *(None if each is None else iter(each) for each in how[3:5]), *how[5:]
         return how
@@ -221,8 +228,9 @@ def _refusal(refused: Any, writer: Any = None) -> str:
         kind = type(writer)
         return (
             f"{name_of(kind)} is pickled by a function, and {text}; "
-            f"pass trust=[Portable({kind.__name__}, dump, load)] to save it"
+            f"to save it pass trust=[Portable({kind.__name__}, dump, load)]"
         )
     if isinstance(refused, type):
-        return f"{text}; pass trust=[{refused.__name__}] to save it"
+        name = refused.__name__
+        return f"{text}; to save it pass trust=[{name}] or trust=[Portable({name}, dump, load)]"
     return f"{text}; no function can be saved"

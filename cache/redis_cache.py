@@ -39,6 +39,7 @@ from .remote.spool import Spool
 from .remote.values import Values
 from .stats import CacheStats
 from .tracking import Tracking
+from .trust import Trusted
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -94,7 +95,7 @@ class RedisCache(CacheMixin[V]):
         *,
         namespace: str = "cache",
         default_ttl: float | timedelta | None = None,
-        trust: Iterable[type | str] = (),
+        trust: Iterable[Trusted] = (),
         secret: bytes | None = None,
         near: int | None = None,
         staleness: float | timedelta = 60.0,

@@ -21,16 +21,23 @@ def function():
     raise AssertionError("nobody calls it")
 
 
+CLASS_REMEDY = "to save it pass trust=[Untrusted] or trust=[Portable(Untrusted, dump, load)]"
+
+
 @pytest.mark.parametrize(
-    ("value", "name"),
-    [(Untrusted(), "Untrusted"), (Untrusted, "Untrusted"), ([function], "function")],
+    ("value", "name", "remedy"),
+    [
+        (Untrusted(), "Untrusted", CLASS_REMEDY),
+        (Untrusted, "Untrusted", CLASS_REMEDY),
+        ([function], "function", "no function can be saved"),
+    ],
     ids=["instance", "class", "function"],
 )
-def test_what_is_refused_is_named(value, name):
+def test_what_is_refused_is_named_with_the_remedy(value, name, remedy):
     with pytest.raises(SnapshotError) as caught:
         plain.Codec().dumps(value)
 
-    assert str(caught.value) == f"{__name__}.{name} is neither plain data nor trusted"
+    assert str(caught.value) == f"{__name__}.{name} is neither plain data nor trusted; {remedy}"
 
 
 def test_no_function_is_trusted_though_its_type_is():
@@ -39,7 +46,7 @@ def test_no_function_is_trusted_though_its_type_is():
 
 
 def test_the_type_of_a_bad_trust_is_named():
-    with pytest.raises(TypeError, match="names of modules, not int"):
+    with pytest.raises(TypeError, match="names of modules and Portables, not int"):
         plain.Codec([1])
 
 

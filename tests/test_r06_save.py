@@ -5,9 +5,12 @@ import gc
 import os
 import pickle
 import stat
+import sys
 import threading
 import tracemalloc
+from decimal import Decimal
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,19 @@ class Growing:
             if self.inside.pop("large", None) is None:
                 self.inside[len(self.inside)] = None
         return str, ("grown",)
+
+
+class Numbered:
+    """A trusted value whose pickle is made by Python code."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return Numbered, (self.number,)
+
+    def __str__(self):
+        return self.number
 
 
 class Waiting:
@@ -226,6 +242,16 @@ def test_a_refused_value_is_an_error_that_names_the_key(cache, path, value):
 
     assert (path.read_bytes(), cache.stats()) == (old, before)
     assert cache.get("the bad one") is value
+
+
+@pytest.mark.clause("R6.5", "R7.6")
+def test_the_error_for_a_refused_value_names_the_remedy(cache, path, wording):
+    cache.set("k", Numbered("1"))
+
+    with pytest.raises(SnapshotError, match=wording(r"pass trust=\[Numbered\]")):
+        cache.save(path)
+
+    assert not path.exists()
 
 
 @pytest.mark.clause("R6.5", "R6.9")
@@ -448,6 +474,63 @@ def test_a_value_that_changes_under_the_pickler_is_saved_whole_or_fails_by_key(
         assert (type(saved), saved and saved["grown"]) == (dict, "grown")
     else:
         assert (type(error), "changing" in str(error)) == (SnapshotError, True)
+
+
+@pytest.mark.clause("R6.10", "R10.1")
+def test_a_list_that_is_replaced_at_each_step_of_the_save_is_saved_whole(cache, path):
+    value, numbers = [0] * 40_000, count(1)
+    cache.set("changing", value)
+
+    def replace(frame, event, argument):
+        # Between any two calls of Python code another thread may run.
+        if event == "call":
+            value[:] = [next(numbers)] * 40_000
+
+    sys.setprofile(replace)
+    try:
+        cache.save(path)
+    finally:
+        sys.setprofile(None)
+
+    ((_, saved, _),) = unpickled(path)[1]
+    assert (len(saved), len(set(saved))) == (40_000, 1)
+
+
+@pytest.mark.clause("R6.10", "R10.1")
+@pytest.mark.parametrize("kind", [Decimal, Path, Numbered])
+def test_a_list_of_objects_that_is_replaced_once_is_saved_whole_or_fails_by_key(
+    make_cache, path, kind, error_of
+):
+    cache = make_cache(trust=[Numbered])
+    value, old, new = [], [kind("1")] * 9, [kind("2") for _ in range(9)]
+    cache.set("changing", value)
+    cache.save(path)
+    tries, steps, reached = 0, 0, True
+
+    def replace(frame, event, argument):
+        nonlocal steps, reached
+        if event == "call":
+            steps -= 1
+            if steps == 0:
+                reached = True
+                value[:] = new
+
+    while reached:
+        value[:] = old
+        tries += 1
+        steps, reached = tries, False
+        sys.setprofile(replace)
+        try:
+            error = error_of(cache.save, path)
+        finally:
+            sys.setprofile(None)
+        assert error is None or (type(error) is SnapshotError and "changing" in str(error))
+        assert error_of(cache.load, path) is None
+        saved = cache.get("changing")
+        assert (len(saved), len(set(map(str, saved)))) == (9, 1)
+        cache.set("changing", value)
+
+    assert tries > 9
 
 
 @pytest.mark.clause("R6.5")

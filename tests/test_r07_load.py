@@ -50,6 +50,15 @@ class Slotted:
     __slots__ = ("a",)
 
 
+class Changing:
+    """A class that has another slot than when it was saved."""
+
+    __slots__ = ("a",)
+
+    def __reduce__(self):
+        return Changing, (), (None, {"former": 1})
+
+
 class Telling:
     made = 0
 
@@ -334,6 +343,18 @@ def test_what_is_not_trusted_is_refused_by_type_and_nothing_changes(make_cache, 
     assert reader.keys() == ["old"]
 
 
+@pytest.mark.clause("R7.5", "R7.6")
+def test_a_field_that_a_class_has_no_more_is_told_with_key_and_class(make_cache, path, wording):
+    cache = make_cache(trust=[Changing])
+    cache.set_many({"a": 1, "the bad one": {"x": [Changing()]}, "c": 3})
+    cache.save(path)
+
+    with pytest.raises(SnapshotError, match=wording(r"'the bad one'.*\.Changing .*former")):
+        cache.load(path)
+
+    assert len(cache) == 3
+
+
 def call(module, name, *args):
     """Return a pickle of rows that calls a function by name."""
     packed = b"".join(pickle.dumps(arg, 0)[:-1] for arg in args)
@@ -501,6 +522,23 @@ def test_no_other_secret_opens(make_cache, path, written, read, wording):
         reader.load(path)
 
     assert len(reader) == 0
+
+
+@pytest.mark.clause("R7.5", "R7.8")
+@pytest.mark.parametrize(
+    ("written", "read", "words"),
+    [
+        (None, b"a", "not sealed"),
+        (b"a", None, "this cache has none"),
+        (b"a", b"b", "another secret"),
+    ],
+)
+def test_what_is_wrong_with_the_seal_is_said(make_cache, path, written, read, words, wording):
+    writer, reader = make_cache(secret=written), make_cache(secret=read)
+    writer.save(path)
+
+    with pytest.raises(SnapshotError, match=wording(words)):
+        reader.load(path)
 
 
 @pytest.mark.clause("R7.8")
