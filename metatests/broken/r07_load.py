@@ -4,7 +4,7 @@ from .deviation import breaks
 
 CACHE = "core.DistributedCache"
 LOAD = f"{CACHE}.load"
-RESOLVE = "plain.Codec.resolve"
+RESOLVE = "trust.Trust.resolve"
 CHECK = "snapshot._check"
 COUNT = "self._count_from_locked(header['hits'], header['misses'], header['evictions'],"
 
@@ -222,27 +222,28 @@ DEVIATIONS = [
     breaks(
         "R7.6",
         "save writes instances of classes that load refuses",
-        ("plain._reduce", "not codec.allows(kind)", "False"),
-        ("plain._reduce", "if not codec.allows(value):", "if False:"),
+        ("pickling._Pickler._reduce", "not self._trust.allows(kind)", "False"),
+        ("pickling._Pickler._check_class", "elif not self._trust.allows(kind):", "elif False:"),
     ),
     breaks(
         "R7.6",
         "save writes functions, which load refuses",
         (
-            "plain._reduce",
-            "kind is FunctionType or not codec.allows(kind)",
-            "kind is not FunctionType and not codec.allows(kind)",
+            "pickling._Pickler._reduce",
+            "if kind in _FUNCTIONS or not self._trust.allows(kind):",
+            "if kind in _FUNCTIONS:\n        return NotImplemented"
+            "\n    if not self._trust.allows(kind):",
         ),
     ),
     breaks(
         "R7.6",
         "a Counter is no plain data",
-        ("plain", "collections.Counter,", ""),
+        ("trust", "collections.Counter,", ""),
     ),
     breaks(
         "R7.6",
         "a ZoneInfo is no plain data",
-        ("plain", ", zoneinfo.ZoneInfo)", ",)"),
+        ("trust", ", zoneinfo.ZoneInfo)", ",)"),
     ),
     breaks(
         "R7.6",
@@ -252,13 +253,17 @@ DEVIATIONS = [
     breaks(
         "R7.6",
         "a pickle may set the attributes of a class",
-        ("plain._CarefulUnpickler.load_build", "if isinstance(self.stack[-2], type):", "if False:"),
+        (
+            "unpickling._CarefulUnpickler.load_build",
+            "if isinstance(self.stack[-2], type):",
+            "if False:",
+        ),
     ),
     breaks(
         "R7.6",
         "extension codes are resolved",
         (
-            "plain._CarefulUnpickler.get_extension",
+            "unpickling._CarefulUnpickler.get_extension",
             "raise",
             "return super().get_extension(code)\n    raise",
         ),
@@ -267,7 +272,7 @@ DEVIATIONS = [
         "R7.6",
         "the error does not name the type",
         (RESOLVE, "{module}.{name} is", "something is"),
-        ("plain._reduce", "{_name(named)} is", "something is"),
+        ("pickling._refusal", "{name_of(refused)} is", "something is"),
     ),
     breaks(
         "R7.6",
@@ -286,7 +291,7 @@ DEVIATIONS = [
         (
             "snapshot._Hashing._pass_on",
             "self._hash.update(data)",
-            "self._hash.update(memoryview(data)[:max(_CHUNK - self._put, 0)])",
+            "self._hash.update(memoryview(data)[:max(_CHUNK - self._file.tell(), 0)])",
         ),
     ),
     breaks(
@@ -376,6 +381,21 @@ DEVIATIONS = [
         ("snapshot.checked_secret", "if not secret:", "if False:"),
     ),
     breaks(
+        "R7.5",
+        "the error for a value that cannot be loaded does not name its key",
+        ("snapshot._told", "for item in items:", "for item in []:"),
+    ),
+    breaks(
+        "R7.5",
+        "the error for an object that cannot be made again does not name its class",
+        ("unpickling.loaded", "if culprit is not None:", "if False:"),
+    ),
+    breaks(
+        "R7.8",
+        "a file without a seal is said to be sealed with another secret",
+        (CHECK, "is not sealed, and this cache has a secret", "is sealed with another secret"),
+    ),
+    breaks(
         "R7.9",
         "the former content is released at once",
         (
@@ -397,11 +417,11 @@ DEVIATIONS = [
     breaks(
         "R7.10",
         "paths have the name that Python 3.13 gives them",
-        ("plain", "'pathlib._local': 'pathlib'", ""),
+        ("trust", "'pathlib._local': 'pathlib'", ""),
     ),
     breaks(
         "R7.10",
         "the name that Python 3.13 gives to paths is unknown",
-        (RESOLVE, "module = _FORMER_MODULES.get(module, module)", "pass"),
+        (RESOLVE, "module = FORMER_MODULES.get(module, module)", "pass"),
     ),
 ]
