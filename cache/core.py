@@ -30,9 +30,17 @@ from .trust import Trusted
 D = TypeVar("D")
 T = TypeVar("T")
 
-_Journal = set[str]  # keys; named here, as `set` is a method in the class
+
+class _Journal(set[str]):
+    """The keys that were written while a `delete_pattern` ran, and the thread that runs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
 
 _MISSING: Any = object()
+_ANY: Any = object()  # what is expected at a key that is written whatever is there
 _SLICE = 2_000  # entries that one hold of the lock removes, or one call of a C function walks
 _SWEEP = 10_000  # expired entries that one hold of the lock removes: some 3 ms
 _WALK = 50_000  # keys that one step of a save's walk takes: some 15 ms in which no thread runs
@@ -92,8 +100,9 @@ class DistributedCache(CacheMixin[V]):
         self._expiry = ExpiryIndex()  # guarded by _lock
         self._flights: Flights[V] = Flights(self._lock)
         self._running = self._flights.running  # empty while no factory runs
-        # For each delete_pattern under way, the keys written since it began; guarded by _lock.
-        self._journals: list[_Journal] = []
+        # For each delete_pattern under way, the keys written since it began, by the identity of
+        # that journal; guarded by _lock.
+        self._journals: dict[int, _Journal] = {}
         self._noting = False  # guarded by _lock
         self._uses: deque[str] = deque()  # hits during the walk of a save, to be replayed
         self._end_cleanup = sweeper.start(self, self._cleanup_interval)
@@ -311,10 +320,11 @@ class DistributedCache(CacheMixin[V]):
         life = self._life(ttl)
         gone: list[Entry] = []
         with self._lock:
-            free = self._live_locked(key, gone) is None
-            if free:
-                self._store_locked(key, value, life, gone)
-        return free
+            while True:
+                if self._live_locked(key, gone) is not None:
+                    return False
+                if self._store_locked(key, value, life, gone, None):  # pragma: no branch
+                    return True
 
     def replace(self, key: str, value: V, ttl: float | timedelta | None = None) -> bool:
         """Store `value` where there is a live entry at `key`, and tell whether it did.
@@ -325,10 +335,12 @@ class DistributedCache(CacheMixin[V]):
         life = self._life(ttl)
         gone: list[Entry] = []
         with self._lock:
-            live = self._live_locked(key, gone) is not None
-            if live:
-                self._store_locked(key, value, life, gone)
-        return live
+            while True:
+                entry = self._live_locked(key, gone)
+                if entry is None:
+                    return False
+                if self._store_locked(key, value, life, gone, entry):  # pragma: no branch
+                    return True
 
     def set_many(self, mapping: Mapping[str, V], ttl: float | timedelta | None = None) -> None:
         """Store every value of `mapping` at its key, in its order, as one step.
@@ -370,8 +382,9 @@ class DistributedCache(CacheMixin[V]):
                 if entry is None:
                     if not create:
                         raise KeyError(key)
-                    self._store_locked(key, step, life, gone)
-                    return step
+                    if self._store_locked(key, step, life, gone, None):  # pragma: no branch
+                        return step
+                    continue
                 value, deadline, slot = entry
                 number = value if type(value) is int else arguments.number(value, key)
                 total = number + step
@@ -396,10 +409,12 @@ class DistributedCache(CacheMixin[V]):
         life = self._life(ttl)
         gone: list[Entry] = []
         with self._lock:
-            entry = self._live_locked(key, gone)
-            if entry is not None:
-                self._store_locked(key, entry[0], life, gone)
-        return entry is not None
+            while True:
+                entry = self._live_locked(key, gone)
+                if entry is None:
+                    return False
+                if self._store_locked(key, entry[0], life, gone, entry):  # pragma: no branch
+                    return True
 
     def get_or_set(
         self,
@@ -482,12 +497,11 @@ class DistributedCache(CacheMixin[V]):
         gone: list[Entry] = []
         with self._lock:
             self._flights.forget(key)
-            entry = self._live_locked(key, gone)
+            entry = self._take_locked(key, gone)
             if entry is None:
                 next(self._misses)
                 return default
             next(self._hits)
-            self._remove_locked(key, gone)
             return entry[0]
 
     def delete(self, key: str) -> bool:
@@ -502,8 +516,8 @@ class DistributedCache(CacheMixin[V]):
         with self._lock:
             for key in unwanted:
                 self._flights.forget(key)
-                if self._live_locked(key, gone) is not None:
-                    removed += self._remove_locked(key, gone)
+                if self._take_locked(key, gone) is not None:
+                    removed += 1
         return removed
 
     def delete_pattern(self, pattern: str) -> int:
@@ -514,6 +528,7 @@ class DistributedCache(CacheMixin[V]):
         """
         glob = compile_glob(arguments.pattern(pattern))
         in_flight: dict[str, bool] = {}  # key of a running factory: does it match?
+        written = _Journal()
         while True:
             with self._lock:
                 running = self._flights.keys()
@@ -521,10 +536,9 @@ class DistributedCache(CacheMixin[V]):
                     for key in running:
                         if in_flight[key]:
                             self._flights.forget(key)
+                    self._journals[id(written)] = written  # first: a call from inside may write
                     now = monotonic()
                     entries, keys = self._entries, list(dict.keys(self._entries))
-                    written = _Journal()
-                    self._journals.append(written)
                     break
             for key in running:
                 in_flight[key] = glob.matches(key)
@@ -539,7 +553,8 @@ class DistributedCache(CacheMixin[V]):
             return removed
         finally:
             with self._lock:
-                self._journals = [each for each in self._journals if each is not written]
+                # One step: a call from inside may begin and end another.
+                self._journals.pop(id(written), None)
 
     def _delete_unwritten(
         self, keys: list[str], written: _Journal, entries: OrderedDict[str, Entry], now: float
@@ -554,7 +569,7 @@ class DistributedCache(CacheMixin[V]):
                     if entry is None or key in written:
                         continue
                     if entry[1] is None or entry[1] > now:
-                        removed += self._remove_locked(key, gone)
+                        removed += self._remove_locked(key, entry, gone)
         return removed
 
     def clear(self) -> None:
@@ -748,22 +763,42 @@ class DistributedCache(CacheMixin[V]):
         entry = self._entries.get(key)
         if entry is None or entry[1] is None or entry[1] > monotonic():
             return entry
-        removed = self._remove_locked(key, gone)  # first: a call from inside may count one, too
+        removed = self._remove_locked(
+            key, entry, gone
+        )  # first: a call from inside may count one, too
         self._expirations += removed
         return None
 
-    def _remove_locked(self, key: str, gone: list[Entry]) -> int:
-        """Remove the entry at `key`, if any, and return how many that were."""
-        entry = self._entries.pop(key, None)
-        if entry is None:  # pragma: no cover - a call from inside has removed it
-            return 0
+    def _take_locked(self, key: str, gone: list[Entry]) -> Entry | None:
+        """Remove the live entry at `key`, if any, and return it."""
+        while True:
+            entry = self._live_locked(key, gone)
+            if entry is None or self._remove_locked(key, entry, gone):  # pragma: no branch
+                return entry
+
+    def _remove_locked(self, key: str, entry: Entry, gone: list[Entry]) -> int:
+        """Remove `entry`, if it is still the one at `key`, and return how many that were."""
+        entries = self._entries
+        if key not in entries or entries[key] is not entry:
+            return 0  # a call from inside has removed it, or written another
+        del entries[key]
         gone.append(entry)
         if entry[2] is not None:
             self._expiry.discard(key, entry[2], self._entries)
         return 1
 
-    def _store_locked(self, key: str, value: Any, life: float, gone: list[Entry]) -> None:
-        """Put `value` at `key`, as the most recently used, with `life` seconds to live."""
+    def _store_locked(
+        self,
+        key: str,
+        value: Any,
+        life: float,
+        gone: list[Entry],
+        expected: Entry | None = _ANY,
+    ) -> bool:
+        """Put `value` at `key`, as the most recently used, with `life` seconds to live.
+
+        Does nothing and returns False where the entry there, or None, is not the `expected` one.
+        """
         entries, expiry = self._entries, self._expiry
         now = monotonic()
         deadline = now + life
@@ -779,6 +814,8 @@ class DistributedCache(CacheMixin[V]):
         # An entry is stored together with its record: no call comes between.
         if key in entries:
             old = entries[key]
+            if expected is not _ANY and old is not expected:
+                return False
             entries[key] = fresh
             if slot is not None:
                 expiry.buckets[slot][key] = key
@@ -789,6 +826,8 @@ class DistributedCache(CacheMixin[V]):
                     self._expirations += 1
                 if old[2] != slot:
                     expiry.discard(key, old[2], entries)
+        elif expected is not _ANY and expected is not None:
+            return False
         else:
             entries[key] = fresh
             if slot is not None:
@@ -796,13 +835,15 @@ class DistributedCache(CacheMixin[V]):
             if len(entries) > self._max_size:  # pragma: no cover - a call from inside
                 self._make_room_locked(self._max_size, now, gone)
         self._note_write_locked(key)
+        return True
 
     def _note_write_locked(self, key: str) -> None:
         """Tell what runs meanwhile that `key` has been written."""
         if self._running:
             self._flights.forget(key)
-        for written in self._journals:
-            written.add(key)
+        if self._journals:
+            for written in list(self._journals.values()):
+                written.add(key)
 
     def _make_room_locked(self, size: int, now: float, gone: list[Entry]) -> None:
         """Remove entries until `size` are left: expired ones first, then by recency."""
@@ -847,8 +888,16 @@ class DistributedCache(CacheMixin[V]):
     # -- fork ------------------------------------------------------------------------------------
 
     def _after_fork_in_child(self) -> None:  # pragma: no cover - in children
-        """Begin anew with what the parent's other threads did: cleanup and running factories."""
+        """Begin anew with what the parent's other threads were doing; none of it is ended here."""
+        me = threading.get_ident()
         self._flights.reset()
+        for written in list(self._journals.values()):
+            if written.thread != me:
+                self._journals.pop(id(written))
+        if not self._noting:
+            # A hit of another thread had noted its key, and was about to replay it.
+            while self._uses:
+                self._replay_locked()
         if not self._closed:
             self._end_cleanup = sweeper.start(self, self._cleanup_interval)
 

@@ -118,7 +118,7 @@ class Flights(Generic[V]):
 
     def _end(self, flight: Flight[V]) -> None:
         with self._lock:
-            if self.running.get(flight.key) is flight:
+            if flight.key in self.running and self.running[flight.key] is flight:
                 del self.running[flight.key]
         flight.landed = True
         for gate in flight.gates:
@@ -140,6 +140,12 @@ class Flights(Generic[V]):
             flight.store = False
 
     def reset(self) -> None:
-        """Begin anew in a forked child, where the leaders and the waiters are gone."""
-        self.running.clear()
+        """Begin anew in a forked child, where the other leaders and the waiters are gone.
+
+        A factory that forks goes on in the child, too.
+        """
+        me = threading.get_ident()
+        for key, flight in self.running.copy().items():
+            if flight.leader != me:
+                del self.running[key]
         self._waiting.clear()

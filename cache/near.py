@@ -192,8 +192,10 @@ class Near(DistributedCache[V]):
             if epoch == fetches.epoch and life > 0 and self._trusted > now:
                 self._store_locked(key, value, life, gone)
                 fetches.stored = raw
+                if epoch != fetches.epoch:  # pragma: no cover - a call from inside wrote the key
+                    self._let_go_locked(key, gone)
             elif fetches.stored != raw:
-                self._remove_locked(key, gone)
+                self._let_go_locked(key, gone)
             # Another fetch under way may have an older value, or a newer one: not to be stored.
             fetches.epoch += 1
             # Last: `invalidate` looks without the lock, and finds the fetch or its entry.
@@ -225,16 +227,24 @@ class Near(DistributedCache[V]):
                 self.abandon(token)
 
     def _ended_locked(self, token: Token) -> None:
-        token.fetches.count -= 1
-        if not token.fetches.count and self._fetches.get(token.key) is token.fetches:
-            del self._fetches[token.key]
+        key, fetches, _, _ = token
+        fetches.count -= 1
+        # By operators: a call from inside may begin a fetch of the key, and end it.
+        if not fetches.count and key in self._fetches and self._fetches[key] is fetches:
+            del self._fetches[key]
 
     def _forget_locked(self, key: str, gone: list[Entry]) -> None:
         """Let go of what is at `key`, and of what the fetches under way bring."""
         fetches = self._fetches.get(key)
         if fetches is not None:
             fetches.epoch += 1
-        self._remove_locked(key, gone)
+        self._let_go_locked(key, gone)
+
+    def _let_go_locked(self, key: str, gone: list[Entry]) -> None:
+        """Remove what is at `key`, whatever it is."""
+        entry = self._entries.get(key)
+        while entry is not None and not self._remove_locked(key, entry, gone):
+            entry = self._entries.get(key)  # pragma: no cover - a call from inside
 
     # -- writes ----------------------------------------------------------------------------------
 
@@ -306,10 +316,11 @@ class Near(DistributedCache[V]):
 
         def forget(bell: Bell) -> None:
             with self._lock:
-                left = [each for each in self._bells.get(key, ()) if each is not bell]
-                self._bells.pop(key, None)
-                if left:
-                    self._bells[key] = left
+                bells = self._bells.get(key, [])
+                with contextlib.suppress(ValueError):  # closed before, or in a forked child
+                    bells.remove(bell)
+                if key in self._bells and not self._bells[key]:
+                    del self._bells[key]
 
         bell = Bell(forget)
         with self._lock:

@@ -225,7 +225,7 @@ class Tracking:
 
     def after_fork_in_child(self) -> None:  # pragma: no cover - in children
         """Begin anew: thread and connections are the parent's, which this must not disturb."""
-        for line in self._lines.values():
+        for line in list(self._lines.values()):
             with contextlib.suppress(OSError):
                 os.close(line.socket.detach())
         if self._selector is not None:
@@ -267,7 +267,7 @@ class Tracking:
             anew, self._anew = self._anew, False
         if anew:
             self._drop_all(selector)
-        for name in [name for name in self._lines if name not in servers]:
+        for name in [name for name in list(self._lines) if name not in servers]:
             sink.distrust()
             self._drop(selector, name)
         for name, line in list(self._lines.items()):
@@ -297,7 +297,7 @@ class Tracking:
             self._failures, self._said = 0, ""
         with self._lock:
             if not self._anew:
-                sink.trust(min(line.until for line in self._lines.values()))
+                sink.trust(min(line.until for line in list(self._lines.values())))
 
     def _tell(self, sink: Sink, push: Push) -> None:
         if push[:1] != [b"invalidate"]:

@@ -83,14 +83,25 @@ def test_who_has_not_woken_yet_from_a_flight_that_landed_is_not_in_the_way(fligh
 
 
 def test_a_reset_forgets_who_leads_and_who_waits(flights, other):
-    flights.join("k")
     other(flights.join, "k")
+    flights.join("k")
 
     flights.reset()
 
     assert flights.keys() == []
     assert other(flights.join, "b")[1]
     assert not flights.join("b")[1]
+
+
+def test_a_flight_whose_factory_forks_goes_on_in_the_child(flights):
+    flight, _ = flights.join("k")
+
+    flights.reset()
+    flights.forget("k")
+    kept = flights.keys()
+    flights.land(flight, 1)
+
+    assert (kept, flight.store, flights.keys()) == (["k"], False, [])
 
 
 def test_a_removal_of_everything_keeps_each_value_out(flights):
@@ -101,8 +112,8 @@ def test_a_removal_of_everything_keeps_each_value_out(flights):
     assert not flight.store
 
 
-def test_a_flight_that_was_reset_still_lands(flights):
-    flight, leading = flights.join("k")
+def test_a_flight_that_was_reset_still_lands(flights, other):
+    flight, leading = other(flights.join, "k")
 
     flights.reset()
     flights.land(flight, 1)

@@ -55,11 +55,11 @@ class Leases:
         while True:
             threading.Event().wait(self._pause)
             with self._lock:
-                held = list(self._held.items())
+                held = self._held.copy()
                 if not held:
                     self._renewing = False
                     return
-            for token, name in held:
+            for token, name in held.items():
                 try:
                     self._renew(name, token)
                 except CacheUnavailable:

@@ -35,7 +35,7 @@ DEVIATIONS = [
     breaks(
         "R1.2",
         "an expired entry that is met stays in storage",
-        (LIVE, "removed = self._remove_locked(key, gone)", "removed = 0"),
+        (LIVE, "removed = self._remove_locked(key, entry, gone)", "removed = 0"),
     ),
     breaks(
         "R1.2",

@@ -66,7 +66,7 @@ DEVIATIONS = [
     breaks(
         "R2.1",
         "an add that fails is a use",
-        (f"{CACHE}.add", "if free:", "free or self._entries.move_to_end(key)\n        if free:"),
+        (f"{CACHE}.add", "return False", "self._entries.move_to_end(key); return False"),
     ),
     breaks(
         "R2.1",

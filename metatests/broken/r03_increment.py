@@ -75,7 +75,7 @@ DEVIATIONS = [
             INCREMENT,
             "number = value if type(value) is int else arguments.number(value, key)",
             "number = 0\n            try: number = arguments.number(value, key)"
-            "\n            except ValueError: self._remove_locked(key, gone); raise",
+            "\n            except ValueError: self._remove_locked(key, entry, gone); raise",
         ),
     ),
     breaks(

@@ -133,7 +133,7 @@ DEVIATIONS = [
     breaks(
         "R4.1",
         "an add that fails is a hit",
-        (f"{CACHE}.add", "return free", "free or next(self._hits)\n    return free"),
+        (f"{CACHE}.add", "return False", "next(self._hits); return False"),
     ),
     breaks(
         "R4.2",
@@ -154,8 +154,8 @@ DEVIATIONS = [
         "delete counts an eviction",
         (
             f"{CACHE}.delete_many",
-            "removed += self._remove_locked(key, gone)",
-            "removed += self._remove_locked(key, gone); self._evictions += 1",
+            "removed += 1",
+            "removed += 1; self._evictions += 1",
         ),
     ),
     breaks(
@@ -178,8 +178,9 @@ DEVIATIONS = [
         "an expired entry that is deleted is not counted",
         (
             f"{CACHE}.delete_many",
-            "if self._live_locked(key, gone) is not None:",
-            "if (self.ttl(key) or self._remove_locked(key, gone)) and self.ttl(key):",
+            "if self._take_locked(key, gone) is not None:",
+            "if (lambda live, entry: entry and self._remove_locked(key, entry, gone) and live)("
+            "self.ttl(key), self._entries.get(key)):",
         ),
     ),
     breaks(

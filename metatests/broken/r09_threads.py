@@ -178,8 +178,8 @@ DEVIATIONS = [
         "what delete removes is released under the lock",
         (
             f"{CACHE}.delete_many",
-            "removed += self._remove_locked(key, gone)",
-            "removed += self._remove_locked(key, gone); gone.clear()",
+            "removed += 1",
+            "removed += 1; gone.clear()",
         ),
     ),
     breaks(
@@ -187,8 +187,8 @@ DEVIATIONS = [
         "what delete_pattern removes is released under the lock",
         (
             f"{CACHE}._delete_unwritten",
-            "removed += self._remove_locked(key, gone)",
-            "removed += self._remove_locked(key, gone); gone.clear(); entry = None",
+            "removed += self._remove_locked(key, entry, gone)",
+            "removed += self._remove_locked(key, entry, gone); gone.clear(); entry = None",
         ),
     ),
     breaks(
@@ -240,7 +240,7 @@ DEVIATIONS = [
         "an error is kept for those who ask later",
         (
             f"{FLIGHTS}._end",
-            "if self.running.get(flight.key) is flight:",
+            "if flight.key in self.running and self.running[flight.key] is flight:",
             "if flight.error is None:",
         ),
     ),

@@ -136,8 +136,8 @@ DEVIATIONS = [
         "None is taken for absence by add",
         (
             f"{CACHE}.add",
-            "self._live_locked(key, gone) is None",
-            "(self._live_locked(key, gone) or (None,))[0] is None",
+            "self._live_locked(key, gone) is not None",
+            "(self._live_locked(key, gone) or (None,))[0] is not None",
         ),
     ),
     breaks(
@@ -300,7 +300,7 @@ DEVIATIONS = [
     breaks(
         "R10.3",
         "to touch what is missing is an error",
-        (f"{CACHE}.touch", "if entry is not None:", "if True:"),
+        (f"{CACHE}.touch", "return False", "raise KeyError(key)"),
     ),
     breaks(
         "R10.3",
