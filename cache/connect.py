@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -118,18 +119,25 @@ def _remote(parts: SplitResult, options: dict[str, Any]) -> Cache[Any]:
     for name in ("client_name", *_TLS, *_SPOKEN_OF_TLS):
         if name in chosen:
             connection[name] = chosen.pop(name)
+    clients = with_redis("remote.clients", f"{parts.scheme}://")
+    client = clients.client(parts._replace(scheme=scheme), **connection)
+    made: Cache[Any] = with_redis("redis_cache", f"{parts.scheme}://").cache_over(client, **chosen)
+    return made
+
+
+def with_redis(module: str, what: str) -> ModuleType:
+    """Import a module of this package that imports redis-py; `what` is for the user who needs it.
+
+    Raises ImportError, naming the extra, where redis-py is missing.
+    """
     try:
-        clients = import_module("cache.remote.clients")
+        return import_module(f"{__package__}.{module}")
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "redis":
             raise
         raise ImportError(
-            f"{parts.scheme}:// needs redis-py; install the extra: pip install "
-            "'distributed-cache[redis]'"
+            f"{what} needs redis-py; install the extra: pip install 'distributed-cache[redis]'"
         ) from error
-    client = clients.client(parts._replace(scheme=scheme), **connection)
-    made: Cache[Any] = import_module("cache.redis_cache").cache_over(client, **chosen)
-    return made
 
 
 def merged(

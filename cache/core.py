@@ -20,6 +20,7 @@ from typing import Any, TypeVar, overload
 from . import arguments, forks, results, room, snapshot, sweeper
 from .expiry import FULL, Entry, ExpiryIndex
 from .flights import Flights
+from .health import Health
 from .mixin import CacheMixin
 from .patterns import compile_glob
 from .plain import Codec
@@ -105,7 +106,7 @@ class DistributedCache(CacheMixin[V]):
         self._journals: dict[int, _Journal] = {}
         self._noting = False  # guarded by _lock
         self._uses: deque[str] = deque()  # hits during the walk of a save, to be replayed
-        self._end_cleanup = sweeper.start(self, self._cleanup_interval)
+        self._end_cleanup, self._cleans = sweeper.start(self, self._cleanup_interval)
         forks.follow(self)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -603,6 +604,14 @@ class DistributedCache(CacheMixin[V]):
         with self._lock:
             self._count_from_locked(0, 0, 0, 0)
 
+    def health(self) -> Health:
+        """Return how the cache is: "degraded" where its cleanup thread does not run, else "ok".
+
+        After `close` there is none to run.
+        """
+        runs = self._closed or self._cleans()
+        return Health.of([], [] if runs else ["the cleanup thread does not run"])
+
     def close(self) -> None:
         """End the cleanup thread. The cache still serves, and removes what it finds expired."""
         with self._lock:
@@ -899,7 +908,7 @@ class DistributedCache(CacheMixin[V]):
             while self._uses:
                 self._replay_locked()
         if not self._closed:
-            self._end_cleanup = sweeper.start(self, self._cleanup_interval)
+            self._end_cleanup, self._cleans = sweeper.start(self, self._cleanup_interval)
 
 
 if not _LOCK_FREE:  # pragma: no cover - free-threaded builds only

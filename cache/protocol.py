@@ -6,6 +6,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
+from .health import Health
 from .memoize import Memoized
 from .stats import CacheStats
 
@@ -115,6 +116,9 @@ class Cache(Protocol[V]):
 
     def reset_stats(self) -> None:
         """Set the counters to zero."""
+
+    def health(self) -> Health:
+        """Return how the cache is, and why it is not well where it is not."""
 
     def cleanup(self) -> int:
         """Remove every entry that has expired by now and return how many that were."""

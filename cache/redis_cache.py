@@ -22,6 +22,7 @@ from . import arguments, forks, results, snapshot
 from .breaker import Breaker
 from .errors import CacheUnavailable, SnapshotError
 from .flights import Flights
+from .health import Health
 from .mixin import CacheMixin
 from .near import Bell as NearBell
 from .near import Near, Token
@@ -62,29 +63,38 @@ class RedisCache(CacheMixin[V]):
     and `secret` are as in `DistributedCache`, and hold for what comes from the server as well: a
     pickle runs no code, and with a secret it must be sealed.
 
-    The contract holds, but for these clauses:
+    These clauses of the contract it cannot keep. What holds instead:
 
-    - R1.1, R1.6, R1.8: deadlines are the server's, in milliseconds of its wall clock. Stepping that
-      clock moves them.
-    - R1.2, R8: the server removes what has expired. `cleanup` has nothing to do; there is no thread
-      for it.
+    - R1.2, R4.2, R4.3, R8: the server removes expired entries and evicts by its own settings, and
+      neither is counted here; `INFO` has both numbers for the whole server. No verb sees an expired
+      entry, and `size` does not count it. `cleanup` returns 0, and there is no cleanup thread.
+    - R1.8: deadlines follow the server's wall clock. Stepping that clock moves them.
     - R2: the number of entries has no bound, and there is no order of use. The server's `maxmemory`
-      and `maxmemory-policy` decide what goes. `stats().max_size` is 2**63 - 1.
-    - R4.1, R4.4: hits and misses are those of this object. An unreadable value (its class is not
-      trusted, or not there any more) is a miss; `exists`, `keys` and `len` do not look at values.
-    - R4.2: evictions and expirations are not counted here; `INFO` has them for the whole server.
-    - R4.3, R4.5: `len` and `stats().size` walk over the keys of the server, and are of no one
-      moment.
-    - R5.3, R5.4, R5.7: `keys`, `delete_pattern` and `clear` walk too. What is set or removed
-      meanwhile may be found or not; what is there all the time is found.
-    - R6.3, R6.6, R6.7: a snapshot is in no order and of no one moment.
-    - R7.1, R7.9: `load` removes, then writes; others see it happen. A snapshot is checked whole
-      before the first change. R7.4: all its entries come back.
-    - R9.1: no lock is held across a round trip; the steps of a verb are one step on the server.
-      `get_or_set` runs one factory in the fleet, for as long as its process renews a lease. A
-      call from inside another, by a finalizer, is tried once and over a connection of its own.
-    - R10.1: what is stored is a copy, and so is what comes back. A value that is neither plain data
-      nor trusted is a SnapshotError that names the key. Numbers come back as int or float.
+      and `maxmemory-policy` decide what is evicted. `stats().max_size` is 2**63 - 1.
+    - R6.3, R6.6: `save` walks over the keys. The snapshot is in no order and of no one moment; an
+      entry that is there all the time is in it once.
+    - R6.7: `save` holds no lock and makes no second copy of all values in memory. But a hit that is
+      not near is a round trip, whether or not a save runs.
+    - R7.1, R7.4: `load` checks the whole snapshot, then removes, then writes, and other clients see
+      it happen. All entries of the snapshot come back, as there is no `max_size`.
+    - R10.1: what is stored is a copy, and so is what comes back. Values are plain data and
+      instances of trusted classes; another value is a SnapshotError that names the key.
+
+    These clauses it keeps, with a restriction:
+
+    - R1.1, R1.6: deadlines are whole milliseconds of the server's clock. A life of more than
+      140,000 years is kept to twelve digits.
+    - R4.1, R4.4: hits and misses are those of this object. A value that cannot be read (its class
+      is not trusted, or no longer there) is a miss; `exists`, `keys` and `len` do not look at
+      values.
+    - R4.5: the counters are of one moment. `size` comes from a walk over the keys.
+    - R5.3, R5.4, R5.7: `keys`, `delete_pattern` and `clear` walk over the keys of the server. What
+      is set or removed during a walk may be found or not; what is there all the time is found.
+    - R9.1: no lock is held across a round trip. A verb on one key is one atomic step on the server,
+      except `get_or_set` and an `increment` beyond 64 bits, which take several. A call from inside
+      another one (a finalizer's, say) is tried once, over a connection of its own.
+    - R9.3: one factory runs in the fleet for as long as its process renews the lease on the key. In
+      other processes the waiters do not get its exception: one of them runs its own factory.
     """
 
     _ticks = 1000  # of the server's clock in a second
@@ -455,28 +465,35 @@ class RedisCache(CacheMixin[V]):
             self._near.close()
         self._link.close()
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """Ask the server once, and return what is known of the way to it.
 
-        `connected`: it answered. `server`: its engine and version, None where it did not.
-        `breaker`: "closed", "open" or "half-open". `tracking`: the near cache is told of writes.
-        `lag`: seconds that the server took to answer over that connection last, or None.
-        `pending_invalidations`: failed writes to remove before anything is read. `unreadable`:
-        values that could not be read so far.
+        A server that does not answer is a reason for "failing", or with `on_error="miss"` for
+        "degraded". Other reasons for "degraded" are a near cache that is not told of writes and
+        failed writes whose keys are still to be removed.
         """
         version = None
         with contextlib.suppress(CacheUnavailable):
             version = self._calls.make_once(self._link.version)
-        tracking = self._tracking
-        return {
-            "connected": version is not None,
-            "server": version,
-            "breaker": self._calls.breaker.state,
-            "tracking": tracking is not None and tracking.connected,
-            "lag": None if tracking is None else tracking.lag,
-            "pending_invalidations": self._calls.owed,
-            "unreadable": self._unreadable,
-        }
+        tracking, owed = self._tracking, self._calls.owed
+        tracks = tracking is not None and tracking.connected
+        away = ["the server does not answer"] if version is None else []
+        degraded = away if self._lenient else []
+        if tracking is not None and not tracks:
+            degraded.append("the near cache is not told of writes, and is not read")
+        if owed:
+            degraded.append("failed writes are still to be undone on the server")
+        return Health.of(
+            [] if self._lenient else away,
+            degraded,
+            connected=version is not None,
+            server=version,
+            breaker=self._calls.breaker.state,
+            tracking=tracks,
+            lag=None if tracking is None else tracking.lag,
+            pending_invalidations=owed,
+            unreadable=self._unreadable,
+        )
 
     # -- snapshots -------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ class _Cleanable(Protocol):
     def cleanup(self) -> int: ...
 
 
-def start(cache: _Cleanable, interval: float) -> Callable[[], None]:
-    """Start the thread for `cache` and return a function that ends it; calling it twice is fine.
+def start(cache: _Cleanable, interval: float) -> tuple[Callable[[], None], Callable[[], bool]]:
+    """Start the thread for `cache`; return how to end it, twice if need be, and how to see it run.
 
     The thread holds the cache weakly and ends at once when the cache is collected. Where the
     interpreter starts no thread any more, on its way out, there is none.
@@ -42,7 +42,7 @@ def start(cache: _Cleanable, interval: float) -> Callable[[], None]:
             thread.start()
     except RuntimeError:
         logger.debug("no cleanup thread: the interpreter starts none any more")
-    return end
+    return end, thread.is_alive
 
 
 def _run(reference: "weakref.ref[_Cleanable]", ended: threading.Lock, wait: float) -> None:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from cache import CacheUnavailable, connect
+from cache import CacheUnavailable, Health, connect
 from tests.failovers import HEARTBEAT, Failover
 from tests.servers import eventually
 
@@ -63,7 +63,7 @@ class Log(NamedTuple):
     hits: int  # reads that the near cache answered
     last: dict[str, int]  # what each key was at the end
     total: int  # what the counter was
-    health: dict[str, Any]
+    health: Health
 
 
 def keys_of(number: int) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from cache import CacheStats, DistributedCache, SnapshotError, connect
+from cache import CacheStats, DistributedCache, Health, SnapshotError, connect
 from cache.near import Near
 from cache.redis_cache import RedisCache
 from tests.servers import Server
@@ -520,22 +520,71 @@ def test_a_write_elsewhere_is_seen_soon(make, wait_until):
 
 def test_health_says_how_things_are(make, wait_until):
     cache = make(near=100)
-    assert wait_until(lambda: cache.health()["tracking"])
+    assert wait_until(lambda: cache.health().tracking)
 
     health = cache.health()
 
-    engine, _, version = health.pop("server").partition(" ")
+    engine, _, version = health.server.partition(" ")
     assert engine in ("redis", "valkey")
     assert version[0].isdigit()
-    assert 0 <= health.pop("lag") < 5
-    assert health == {
-        "connected": True,
-        "breaker": "closed",
-        "tracking": True,
-        "pending_invalidations": 0,
-        "unreadable": 0,
-    }
-    assert make().health()["lag"] is None
+    assert 0 <= health.lag < 5
+    assert health == Health(
+        status="ok",
+        reasons=(),
+        connected=True,
+        server=health.server,
+        breaker="closed",
+        tracking=True,
+        lag=health.lag,
+    )
+    assert make().health().lag is None
+
+
+@pytest.mark.parametrize(("on_error", "status"), [("raise", "failing"), ("miss", "degraded")])
+def test_health_says_that_a_server_is_gone(on_error, status):
+    with connect("redis://127.0.0.1:1", on_error=on_error, near=100) as cache:
+        health = cache.health()
+
+    assert (health.status, health.connected, health.server) == (status, False, None)
+    assert health.reasons == (
+        "the server does not answer",
+        "the near cache is not told of writes, and is not read",
+    )
+
+
+def test_health_says_what_is_still_to_be_undone(server):
+    with connect("redis://127.0.0.1:1", on_error="miss", attempts=1) as cache:
+        cache.set_many({"k": 1, "l": 2})
+
+        assert cache.health().pending_invalidations == 2
+        assert cache.health().reasons[1:] == ("failed writes are still to be undone on the server",)
+
+
+def test_a_name_that_a_walk_meets_twice_is_one_entry(server, tmp_path):
+    """A server's walk may give a name again, on another page too."""
+    client = server.client()
+    execute = client.execute_command
+
+    def twice(*words, **options):
+        if words[0] == "SCAN" and words[1] == 0:
+            return 7, execute(*words, **options)[1] * 2
+        if words[0] == "SCAN":
+            return execute("SCAN", 0, *words[2:], **options)
+        return execute(*words, **options)
+
+    client.execute_command = twice
+    with RedisCache(client) as cache, DistributedCache() as local:
+        cache.set_many({"k": 1, "l": 2})
+        found = sorted(cache.keys()), len(cache), cache.stats().size
+
+        cache.save(tmp_path / "s")
+        local.load(tmp_path / "s")
+
+        assert found == (["k", "l"], 2, 2)
+        assert local.get_many("kl") == {"k": 1, "l": 2}
+        with open(tmp_path / "s", "rb") as file:
+            assert pickle.load(file)["entries"] == 2
+        assert cache.delete_pattern("*") == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
