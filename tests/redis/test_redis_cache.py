@@ -581,7 +581,7 @@ def test_a_name_that_a_walk_meets_twice_is_one_entry(server, tmp_path):
         local.load(tmp_path / "s")
 
         assert found == (["k", "l"], 2, 2)
-        assert local.get_many("kl") == {"k": 1, "l": 2}
+        assert local.get_many(["k", "l"]) == {"k": 1, "l": 2}
         with open(tmp_path / "s", "rb") as file:
             assert pickle.load(file)["entries"] == 2
         assert cache.delete_pattern("*") == 2
