@@ -1,6 +1,5 @@
 """The daemon thread that calls a cache's `cleanup` every so often, and never keeps it alive."""
 
-import contextlib
 import logging
 import sys
 import threading
@@ -28,9 +27,17 @@ def start(cache: _Cleanable, interval: float) -> tuple[Callable[[], None], Calla
     ended = threading.Lock()
     ended.acquire()
 
-    def end(_: object = None) -> None:
-        with contextlib.suppress(RuntimeError):  # the thread has been told already
-            ended.release()
+    def end(
+        _: object = None,
+        release: Callable[[], None] = ended.release,
+        told_already: type[Exception] = RuntimeError,
+    ) -> None:
+        # A cache may outlive the globals of this module, at the interpreter's exit. So what this
+        # needs is bound here, and no `contextlib` is looked up.
+        try:  # noqa: SIM105
+            release()
+        except told_already:
+            pass
 
     reference = weakref.ref(cache, end)
     wait = min(max(interval, _SHORTEST), threading.TIMEOUT_MAX)
