@@ -9,7 +9,7 @@ from typing import Protocol
 
 logger = logging.getLogger("cache")
 
-_SHORTEST = 0.001  # seconds between two cleanups at least; without a pause they would use a whole processor
+_SHORTEST = 0.001  # seconds between two cleanups; without a pause they would fill a processor
 
 
 class _Cleanable(Protocol):
