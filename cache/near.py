@@ -53,12 +53,10 @@ class Bell:
         self._quiet.acquire()
         self._forget = forget
 
-    def ring(self, rung_already: type[Exception] = RuntimeError) -> None:
+    def ring(self) -> None:
         """Wake who waits, or who will."""
-        try:  # noqa: SIM105 - no global, which may be gone at the interpreter's exit
+        with contextlib.suppress(RuntimeError):  # it has rung already
             self._quiet.release()
-        except rung_already:
-            pass
 
     def wait(self, seconds: float) -> None:
         """Return when the bell rings, when it has rung since the last wait, or after `seconds`."""

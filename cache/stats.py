@@ -1,4 +1,4 @@
-"""The counters of a cache, as an immutable record."""
+"""What a cache has counted, as one immutable record."""
 
 from typing import NamedTuple
 

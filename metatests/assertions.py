@@ -1,6 +1,7 @@
 """Which assertions of a test can fail, by its source alone."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -73,12 +74,12 @@ def _assertions(body: list[ast.stmt], used: set[str]) -> Iterator[ast.AST]:
             calls = [item.context_expr for item in node.items]
             if any(_suppresses(call) for call in calls):
                 continue
-            if any(_is_raises(call) for call in calls) and not raises_by_itself(node):
+            if any(is_raises(call) for call in calls) and not raises_by_itself(node):
                 yield node
             yield from _assertions(node.body, used)
         else:
             for call in _own_expressions(node):
-                if _is_raises(call) and len(getattr(call, "args", ())) > 1:
+                if is_raises(call) and len(getattr(call, "args", ())) > 1:
                     yield call
             for part in _bodies(node):
                 yield from _assertions(part, used)
@@ -102,7 +103,7 @@ def trivial_assertions(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assert) and is_trivial(node.test):
             found.append(ast.unparse(node))
-        elif isinstance(node, ast.Call) and _is_raises(node):
+        elif isinstance(node, ast.Call) and is_raises(node):
             names = {
                 inner.id
                 for argument in node.args[:1]
@@ -119,6 +120,10 @@ def trivial_assertions(source: str) -> list[str]:
                 for statement in node.body
                 for inner in ast.walk(statement)
                 if isinstance(inner, ast.Assert)
+                or (
+                    isinstance(inner, ast.With)
+                    and any(is_raises(i.context_expr) for i in inner.items)
+                )
             ]
         elif isinstance(node, ast.With) and any(_suppresses(i.context_expr) for i in node.items):
             found.append(ast.unparse(node.items[0]))
@@ -153,6 +158,8 @@ def is_trivial(test: ast.expr) -> bool:
 
 def _is_trivial_comparison(test: ast.Compare) -> bool:
     sides = [test.left, *test.comparators]
+    if isinstance(test.left, (ast.Compare, ast.BoolOp)) and ast.unparse(sides[1]) == "None":
+        return True  # a bool is not None
     if all(map(_is_constant, sides)) or "ANY" in " ".join(map(ast.unparse, sides)).split("."):
         return True
     for left, operator, right in zip(sides, test.ops, test.comparators, strict=False):
@@ -172,9 +179,18 @@ def _is_trivial_comparison(test: ast.Compare) -> bool:
     return True
 
 
+def approximate(node: ast.AST) -> bool:
+    """Tell whether an expression compares no more closely than some tolerance."""
+    return any(
+        isinstance(each, ast.Call)
+        and re.search(r"(^|\.)(approx|isclose|allclose|round|abs)$", ast.unparse(each.func))
+        for each in ast.walk(node)
+    )
+
+
 def raises_by_itself(node: ast.With) -> bool:
     """Tell whether a block that expects an exception raises one with its own hands."""
-    return any(_is_raises(item.context_expr) for item in node.items) and any(
+    return any(is_raises(item.context_expr) for item in node.items) and any(
         isinstance(statement, ast.Raise) for statement in node.body
     )
 
@@ -188,7 +204,8 @@ def _is_count(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) in ("len", "abs")
 
 
-def _is_raises(node: ast.AST) -> bool:
+def is_raises(node: ast.AST) -> bool:
+    """Tell whether a node is the call of what expects an exception or a warning."""
     return isinstance(node, ast.Call) and ast.unparse(node.func) in (
         "pytest.raises",
         "pytest.warns",
@@ -212,10 +229,20 @@ def _swallows(handler: ast.ExceptHandler) -> bool:
         else _ALL
     )
     raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(handler))
-    kept = handler.name is not None and any(
-        isinstance(inner, ast.Name) and inner.id == handler.name for inner in ast.walk(handler)
+    kept = any(
+        isinstance(inner, ast.Name) and inner.id == handler.name
+        for keeper in ast.walk(handler)
+        if _keeps(keeper)
+        for inner in ast.walk(keeper)
     )
     return bool(names & _ALL) and not raises and not kept
+
+
+def _keeps(node: ast.AST) -> bool:
+    """Tell whether a statement hands on what it names, so that something else can fail."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return node.func.attr in ("append", "put", "send", "set_exception")
+    return isinstance(node, (ast.Return, ast.Assign, ast.Assert))
 
 
 def _never(test: ast.expr) -> bool:

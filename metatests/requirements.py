@@ -43,8 +43,8 @@ CLAUSES = {
     ),
     "R3.1": "It is atomic: N threads with M increments each add up to exactly N × M.",
     "R3.2": (
-        "A key that is missing or expired becomes `amount`, with `default_ttl`; with "
-        "`create=False` it is a KeyError."
+        "A key that is missing or expired becomes `amount`, with `ttl`, or else `default_ttl`; "
+        "with `create=False` it is a KeyError."
     ),
     "R3.3": "A live key keeps its deadline.",
     "R3.4": (
@@ -248,3 +248,68 @@ WALL_CLOCK = {
     ("core", "_header_locked"): "`saved_at`, from which `expires_at` of each entry follows",
     ("core", "load"): "the life that is left of each entry",
 }
+
+# The clauses about numbers that have to be exact: no test of these is content with an inequality.
+EXACT = (
+    *("R2.2", "R2.3", "R3.1", "R3.6", "R4.1", "R4.2", "R4.3", "R4.4"),
+    *("R5.4", "R8.2"),
+)
+
+# The tests that compare approximately all the same, and why.
+APPROXIMATE = {
+    "test_a_step_of_ten_years_changes_no_life_in_the_process": "real time passes meanwhile",
+    "test_pauses_double_up_to_their_cap_and_are_a_random_part_of_it": "sums of floats",
+    "test_pauses_are_up_to_20_ms_at_first_and_to_half_a_second_in_the_end": "sums of floats",
+    "test_sums_are_those_of_python": "a server's clock goes on",
+    "test_a_snapshot_moves_between_engines": "a server's clock goes on",
+    "test_a_finite_life_comes_back": "a server keeps milliseconds",
+    "test_a_ttl_of_any_length_is_taken": "sums of floats",
+    "test_a_timedelta_is_its_seconds": "sums of floats",
+    "test_the_deadline_of_a_live_key_stays": "sums of floats",
+    "test_the_ttl_of_a_call_does_not_move_the_deadline_of_a_live_key": "sums of floats",
+    "test_the_life_left_goes_by_the_wall_clock": "sums of floats",
+    "test_a_clear_meanwhile_ends_delete_pattern": "R5.4: the finalizer may come at any removal",
+}
+
+# The tests in which an assertion depends on something that is no parameter of the case.
+CONDITIONAL = {
+    "test_a_child_waits_for_no_thread_that_asked_for_a_clusters_nodes": "parent and child differ",
+    "test_a_value_that_changes_under_the_pickler_is_saved_whole_or_fails_by_key": "R6.10: either",
+    "test_every_line_of_the_examples_gives_what_its_comment_says": "lines without a comment",
+}
+
+# The tests of contractual suites that put something in the place of a method of the cache.
+PATCHING = {
+    "test_the_time_between_two_cleanups_is_the_interval": "it waits for the thread's call",
+    "test_an_error_in_the_thread_is_logged_and_it_goes_on": "nothing else makes cleanup fail",
+    "test_a_tiny_interval_takes_no_processor": "it counts the thread's calls",
+}
+
+# The tests that read a clock which no test turns.
+REAL_TIME = {"test_a_tiny_interval_takes_no_processor": "how often the thread runs, in real time"}
+
+# The clauses of which metatests/broken has one deviation only.
+BROKEN_ONCE = {
+    "R1.5": "the deadline is in the entry: nothing but sharing one breaks it",
+    "R1.6": "rounding is the one way to lose a fraction",
+    "R1.8": "deadlines go by one clock or by the other",
+    "R3.1": "a sum is lost between a read and a write, or not",
+    "R4.4": "a count is lost between a read and a write, or not",
+    "R4.5": "a moment is one, or two",
+    "R5.6": "matching tries again, or not",
+}
+
+# The lists of exceptions here; the record of the suites knows how long each is.
+EXCEPTIONS = (
+    "EXCUSES",
+    "WHITE_BOX",
+    "WALL_CLOCK",
+    "APPROXIMATE",
+    "CONDITIONAL",
+    "PATCHING",
+    "BROKEN_ONCE",
+)
+
+# What is meant to be weaker than the record of the suites says, and why: a line as
+# `python -m metatests.inventory` prints it. A line that is no more true goes with the next change.
+LOWERED: dict[str, str] = {}

@@ -5,7 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from .assertions import Function, tests_of
+from .assertions import VERBS, Function, approximate, is_raises, tests_of
 
 PROMISED = {"cache", "small_cache", "make_cache", "CacheImpl", "clock"}
 
@@ -297,6 +297,139 @@ def unexcused(source: str, excuses: Collection[str]) -> list[str]:
             if _is_mark(decorator, "soak")
         ]
     return found
+
+
+def approximations(source: str, exact: Collection[str], allowed: Collection[str] = ()) -> list[str]:
+    """Return the tests, `allowed` ones apart, that compare with a tolerance.
+
+    In those about `exact` clauses an inequality is one.
+    """
+    found = []
+    for test in tests_of(source):
+        asserted = [node for node in ast.walk(test) if isinstance(node, ast.Assert)]
+        compared = [node for each in asserted for node in ast.walk(each)]
+        unequal = any(isinstance(node, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)) for node in compared)
+        counted = set(markers(test)) & set(exact)
+        if test.name not in allowed and (any(map(approximate, asserted)) or (counted and unequal)):
+            found.append(test.name)
+    return found
+
+
+def conditional(source: str, allowed: Collection[str] = ()) -> list[str]:
+    """Return the tests, `allowed` ones apart, that assert only if something is so.
+
+    What a case's parameters say is no such condition.
+    """
+    found = []
+    for test in tests_of(source):
+        given = {
+            name
+            for decorator in test.decorator_list
+            for node in ast.walk(decorator)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            for name in re.findall(r"\w+", node.value)
+        }
+        for node in ast.walk(test):
+            branch = isinstance(node, ast.If) and any(
+                isinstance(inner, ast.Assert) or is_raises(inner) for inner in ast.walk(node)
+            )
+            if branch and test.name not in allowed:
+                names = {each.id for each in ast.walk(node.test) if isinstance(each, ast.Name)}
+                if not names or names - given:
+                    found.append(f"{test.name}: if {ast.unparse(node.test)}")
+    return found
+
+
+def patched(source: str, allowed: Collection[str] = ()) -> list[str]:
+    """Return the functions, `allowed` ones apart, that change the cache under test, or fake one."""
+    found = []
+    tree = ast.parse(source)
+    subjects = re.compile(
+        r"\b(cache|small_cache|make_cache|CacheImpl|DistributedCache|RedisCache)\b"
+    )
+    for function in _outer_functions(tree):
+        if function.name in allowed:
+            continue
+        kinds = {
+            ast.unparse(node.targets[0])
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign)
+            and re.match(r"type\(|(make_)?cache\(", ast.unparse(node.value))
+        }
+        for node in ast.walk(function):
+            target = ""
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+                target = ast.unparse(node.args[0]) if node.args else ""
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+                target = ast.unparse(node.targets[0].value)
+            if subjects.search(target) or target in kinds:
+                found.append(f"{function.name}: {ast.unparse(node)}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            verbs = {each.name for each in node.body if isinstance(each, Function)} & VERBS
+            if len(verbs) > 2 and not node.bases:
+                found.append(f"{node.name} is a cache of the suite's own")
+        elif isinstance(node, (ast.Import, ast.ImportFrom)) and "mock" in ast.unparse(node):
+            found.append(ast.unparse(node))
+    return found
+
+
+def loosened(source: str) -> list[str]:
+    """Return what keeps pytest or Hypothesis from being strict with a test."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name, text = ast.unparse(node.func), ast.unparse(node)
+        values = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        timeout = any(isinstance(each, (int, float)) and 0 < each <= 3600 for each in values)
+        warning = any(re.match(r"ignore:[^:]", str(each)) for each in values)
+        if (name.endswith("mark.timeout") and not timeout) or (
+            name.endswith("mark.filterwarnings") and not warning
+        ):
+            found.append(text)
+        elif re.fullmatch(r"(\w+\.)?settings", name):
+            known = {"max_examples", "deadline", "suppress_health_check", "stateful_step_count"}
+            found += [f"{text}: {each.arg}" for each in node.keywords if each.arg not in known]
+        elif re.fullmatch(r"(hypothesis\.)?(assume|reject|seed|reproduce_failure)", name):
+            found.append(text)
+    return found
+
+
+def decorated(source: str) -> list[str]:
+    """Return the decorators of tests that are neither pytest's nor Hypothesis's."""
+    tree = ast.parse(source)
+    marks = {
+        ast.unparse(node.targets[0])
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("pytest.mark.")
+    }
+    return [
+        f"{test.name}: {text}"
+        for test in tests_of(source)
+        for text in map(ast.unparse, test.decorator_list)
+        if text not in marks
+        and not re.match(r"(pytest\.mark\.|(hypothesis\.)?(given|settings|example)\()", text)
+    ]
+
+
+def deaf(source: str) -> list[str]:
+    """Return the helpers of a suite that look at nothing they are given and always say the same."""
+    found = []
+    for node in ast.parse(source).body:
+        if not isinstance(node, Function) or node.name.startswith("test") or _is_fixture(node):
+            continue
+        given = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+        used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+        says = [each.value for each in ast.walk(node) if isinstance(each, (ast.Return, ast.Yield))]
+        constant = all(value is None or isinstance(value, ast.Constant) for value in says)
+        if given and not given & used and constant and not _raises_first(node):
+            found.append(node.name)
+    return found
+
+
+def _raises_first(function: Function) -> bool:
+    return any(isinstance(node, ast.Raise) for node in function.body)
 
 
 def duplicates(sources: Mapping[str, str]) -> list[str]:

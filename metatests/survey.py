@@ -14,10 +14,19 @@ RULES: dict[str, Callable[[str], list[str]]] = {
     "an assertion that cannot fail": assertions.trivial_assertions,
     "a name that is no claim": suites.misnamed_tests,
     "a function that nothing runs": suites.uncollected,
-    "a clock that no test turns": suites.real_time,
+    "a clock that no test turns": lambda source: suites.real_time(source, requirements.REAL_TIME),
     "sleeping": suites.sleeps,
     "a thread that may never end": suites.unjoined,
     "a test left out": lambda source: suites.unexcused(source, requirements.EXCUSES),
+    "a tolerance": lambda source: suites.approximations(
+        source, requirements.EXACT, requirements.APPROXIMATE
+    ),
+    "an assertion that depends on a condition": lambda source: suites.conditional(
+        source, requirements.CONDITIONAL
+    ),
+    "a decorator of its own": suites.decorated,
+    "strictness taken away": suites.loosened,
+    "a helper that always says the same": suites.deaf,
     "a test of time without the clock": lambda source: suites.without_clock(
         source, requirements.TIMED
     ),
@@ -88,7 +97,11 @@ def survey(found: Suites) -> list[str]:
 def contract_breaches(source: str) -> list[str]:
     """Return what a suite that is run on any cache does as if there were only ours."""
     public = suites.public_names((ROOT / "cache" / "__init__.py").read_text("utf-8"))
-    return [*suites.inner_imports(source, public), *suites.shadowed_fixtures(source)]
+    return [
+        *suites.inner_imports(source, public),
+        *suites.shadowed_fixtures(source),
+        *suites.patched(source, requirements.PATCHING),
+    ]
 
 
 def fixture_breaches(source: str) -> list[str]:
@@ -98,6 +111,9 @@ def fixture_breaches(source: str) -> list[str]:
         *suites.sleeps(source, polling=["wait_until"]),
         *suites.unjoined(source),
         *suites.unexcused(source, requirements.EXCUSES),
+        *suites.patched(source),
+        *suites.loosened(source),
+        *suites.deaf(source),
     ]
 
 

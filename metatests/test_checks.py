@@ -94,11 +94,13 @@ CHECKS = [
                 body(f"assert {test}")
                 for test in ("cache.exists", "all([])", "any([True])", "bool(1)")
             ),
+            *(body(f"assert {test}") for test in ("(x < 3) is not None", "(x and y) is not None")),
             *(body(f"assert {test}") for test in ("x == mock.ANY", "True and 1", "(y := 1)")),
             body("with pytest.raises(Exception):\n    cache.get(1)"),
             body("with pytest.raises((KeyError, BaseException)):\n    cache.get(1)"),
             body("with pytest.raises(KeyError):\n    cache['k']\n    raise KeyError"),
             body("try:\n    assert cache\nexcept:\n    pass"),
+            body("try:\n    assert cache\nexcept AssertionError as error:\n    print(error)"),
             body("try:\n    assert cache\nexcept (KeyError, AssertionError):\n    pass"),
             body("with suppress(AssertionError):\n    assert cache"),
         ],
@@ -282,6 +284,109 @@ CHECKS = [
         ],
     ),
     (
+        functools.partial(suites.approximations, exact=["R3.1"], allowed=["test_it"]),
+        [
+            body("assert cache.get('n') == 8 * 500"),
+            body("assert took < 0.03"),
+            "def test_it(cache):\n    assert cache.ttl('k') == pytest.approx(6)",
+        ],
+        [
+            body("assert cache.ttl('k') == pytest.approx(6)"),
+            body("assert math.isclose(cache.ttl('k'), 6)"),
+            body("assert abs(cache.ttl('k') - 6) < 1"),
+            body("assert round(cache.ttl('k')) == 6"),
+            "@pytest.mark.clause('R3.1')\n" + body("assert cache.get('n') >= 3999"),
+            "@pytest.mark.clause('R3.1')\n" + body("assert 0 < cache.get('n') <= 4000"),
+        ],
+    ),
+    (
+        functools.partial(suites.conditional, allowed=["test_it"]),
+        [
+            body("if cache:\n    cache.clear()\nassert not cache.keys()"),
+            "@pytest.mark.parametrize('near', [1])\ndef test_a(near):\n"
+            "    if near:\n        assert cache.get(near)",
+            "def test_it(cache):\n    if cache:\n        assert cache.keys()",
+        ],
+        [
+            body("if cache.keys():\n    assert cache.get('k') == 1"),
+            body("if os.environ.get('CI'):\n    assert cache"),
+            body("if 0:\n    assert cache"),
+            body("if cache.keys():\n    with pytest.raises(KeyError):\n        cache['k']"),
+            body("for key in cache:\n    if key == 'k':\n        assert cache[key] == 1"),
+        ],
+    ),
+    (
+        functools.partial(suites.patched, allowed=["test_it"]),
+        [
+            body("monkeypatch.setattr(os, 'replace', record)"),
+            body("value.cache = 1"),
+            "def test_it(cache):\n    cache.get = None",
+            "class Value:\n    def get(self): ...\n    def set(self): ...",
+            "class Mine(DistributedCache):\n    def get(self): ...\n    def set(self): ...\n"
+            "    def pop(self): ...",
+        ],
+        [
+            body("monkeypatch.setattr(cache, 'get', lambda key: 1)"),
+            body("monkeypatch.setattr(CacheImpl, 'get', lambda key: 1)"),
+            body("monkeypatch.setattr(type(cache), 'keys', list)"),
+            body("kind = type(cache)\nmonkeypatch.setattr(kind, 'keys', list)"),
+            body("mine = make_cache(3)\nmine.get = dict().get"),
+            body("cache.cleanup = int"),
+            body("setattr(cache, 'ttl', int)"),
+            "from unittest import mock",
+            "import unittest.mock",
+            "class Fake:\n    def get(self): ...\n    def set(self): ...\n    def pop(self): ...",
+        ],
+    ),
+    (
+        suites.loosened,
+        [
+            "@pytest.mark.timeout(600)\n" + body("assert cache"),
+            "@pytest.mark.filterwarnings('ignore:.*fork')\n" + body("assert cache"),
+            "@settings(max_examples=400, deadline=None)\n" + body("assert cache"),
+        ],
+        [
+            "@pytest.mark.timeout(0)\n" + body("assert cache"),
+            "@pytest.mark.timeout(None)\n" + body("assert cache"),
+            "@pytest.mark.timeout(86_400)\n" + body("assert cache"),
+            "@pytest.mark.filterwarnings('ignore')\n" + body("assert cache"),
+            "@pytest.mark.filterwarnings('ignore::Warning')\n" + body("assert cache"),
+            "@pytest.mark.filterwarnings('default')\n" + body("assert cache"),
+            "@settings(phases=[Phase.explicit])\n" + body("assert cache"),
+            "@seed(1)\n" + body("assert cache"),
+            body("assume(cache.keys())\nassert cache"),
+        ],
+    ),
+    (
+        suites.decorated,
+        [
+            "@pytest.mark.clause('R1.1')\n@given(st.text())\ndef test_a(text): ...",
+            "mine = pytest.mark.skipif(True, reason='no')\n@mine\ndef test_a(text): ...",
+            "@contextlib.contextmanager\ndef helper(): ...",
+        ],
+        [
+            "@forgiving\ndef test_a(cache): ...",
+            "def mine(test): ...\n@mine\ndef test_a(cache): ...",
+            "@unittest.expectedFailure\ndef test_a(cache): ...",
+            "@retry(3)\ndef test_a(cache): ...",
+        ],
+    ),
+    (
+        suites.deaf,
+        [
+            "def check(cache):\n    return cache.keys() == []",
+            "def nothing():\n    return None",
+            "def fail(*arguments):\n    raise OSError",
+            "@pytest.fixture\ndef engine(request):\n    return 'redis'",
+        ],
+        [
+            "def check(cache):\n    return True",
+            "def wait_until(condition, timeout=10):\n    return True",
+            "def lost(log, kept):\n    pass",
+            "def eventually(holds):\n    '''Wait.'''",
+        ],
+    ),
+    (
         suites.duplicates,
         [{"a": "def test_a(): x()\ndef test_b(): y()"}, {"a": "def test_a(): x()", "b": ""}],
         [
@@ -386,7 +491,15 @@ def test_a_check_accepts_the_good_and_rejects_the_bad(check, example, good):
 def test_every_check_is_checked():
     checked = {getattr(check, "func", check).__name__ for check, *_ in CHECKS}
     helpers = {"tests_of", "checking_helpers", "assertions", "reached", "is_trivial", "markers"}
-    helpers |= {"raises_by_itself", "clauses_of", "public_names", "layers_of", "upward_imports"}
+    helpers |= {
+        "raises_by_itself",
+        "is_raises",
+        "approximate",
+        "clauses_of",
+        "public_names",
+        "layers_of",
+        "upward_imports",
+    }
 
     public = {
         name

@@ -1,7 +1,9 @@
 """Whoever weakens a suite hears of it: edits of every kind, tried on every suite for any cache.
 
-An edit that breaks a rule has to be found by that rule; every edit has to change the record. The
-edits are made to syntax trees, so they fit the suites whatever these come to say.
+An edit that breaks a rule has to be found by that rule; any other has to be one that the record of
+the suites refuses, so that to record anew does not hide it. The edits are made to syntax trees, so
+they fit the suites whatever these come to say. Edits of what configures a run are in
+test_configuration.py, those of what judges in test_judges.py.
 """
 
 import ast
@@ -21,7 +23,7 @@ FOUND = survey.read()
 
 
 class Edit(NamedTuple):
-    """A way to weaken a test, and the rule that forbids the result, if one can."""
+    """A way to weaken a test, and the rule that forbids the result; without one the record does."""
 
     change: Callable[[ast.Module, assertions.Function], object]
     rule: Callable[[str], list[str]] | None = None
@@ -112,6 +114,154 @@ def expect_anything(tree, test):
     return raises
 
 
+def of_equalities(make):
+    """Return an edit of a test's assertions that compare for equality."""
+
+    def change(tree, test):
+        found = [
+            node
+            for node in asserts(test)
+            if isinstance(node.test, ast.Compare) and isinstance(node.test.ops[0], ast.Eq)
+        ]
+        for node in found:
+            node.test = make(node.test)
+        return found
+
+    return change
+
+
+def tried_again(body):
+    (loop,) = statements(
+        "for _ in range(3):\n    try:\n        ...\n    except AssertionError:\n        continue"
+    )
+    loop.body[0].body = body
+    return [loop]
+
+
+def drop_match(tree, test):
+    calls = [node for node in ast.walk(test) if isinstance(node, ast.Call)]
+    found = [node for node in calls if any(each.arg == "match" for each in node.keywords)]
+    for node in found:
+        node.keywords = [each for each in node.keywords if each.arg != "match"]
+    return found
+
+
+def instead_of_asserting(make):
+    """Return an edit that puts something else in the place of each assertion."""
+
+    class Changer(ast.NodeTransformer):
+        def visit_Assert(self, node):
+            return statements(make(ast.unparse(node.test)))
+
+    def change(tree, test):
+        found = asserts(test)
+        Changer().visit(test)
+        return found
+
+    return change
+
+
+def compare_by(operator):
+    """Return an edit that compares in another way what is to be equal."""
+
+    def change(tree, test):
+        equal = [
+            node
+            for each in asserts(test)
+            for node in ast.walk(each)
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq)
+        ]
+        for node in equal:
+            node.ops[0] = operator()
+        return equal
+
+    return change
+
+
+def approximately(tree, test):
+    equal = [
+        node
+        for node in asserts(test)
+        if isinstance(node.test, ast.Compare) and isinstance(node.test.ops[-1], ast.Eq)
+    ]
+    for node in equal:
+        value = ast.unparse(node.test.comparators[-1])
+        node.test.comparators[-1] = ast.parse(f"pytest.approx({value})", mode="eval").body
+    return equal
+
+
+def less_often(names):
+    """Return an edit that has what is repeated done once."""
+
+    def change(tree, test):
+        number = inventory.strength.constants(tree)
+        known = inventory.strength.known_in(test, number)
+        found = []
+        for node in ast.walk(test):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(names):
+                for at, each in enumerate(node.args):
+                    if (inventory.strength.value_of(each, known) or 0) > 1:
+                        node.args[at] = ast.Constant(1)
+                        found.append(node)
+                for each in node.keywords:
+                    if (inventory.strength.value_of(each.value, known) or 0) > 1:
+                        each.value = ast.Constant(1)
+                        found.append(node)
+        return found
+
+    return change
+
+
+def fewer_by_name(tree, test):
+    """Make less of the numbers that a test gives names to."""
+    found = []
+    repeated = {
+        name.id
+        for node in ast.walk(test)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("range", "Barrier"))
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name)
+    }
+    for node in ast.walk(test):
+        if isinstance(node, ast.Assign):
+            names, values = (
+                [each, *getattr(each, "elts", ())] for each in (node.targets[0], node.value)
+            )
+            for name, value in zip(names, values, strict=False):
+                number = value.value if isinstance(value, ast.Constant) else None
+                if ast.unparse(name) in repeated and isinstance(number, int) and number > 1:
+                    value.value = 1
+                    found.append(value)
+    return found
+
+
+def loosen(tree, test):
+    known = inventory.strength.constants(tree)
+    found = []
+    for each in asserts(test):
+        for node in ast.walk(each):
+            below = isinstance(node, ast.Compare) and isinstance(node.ops[-1], (ast.Lt, ast.LtE))
+            if below and (inventory.strength.value_of(node.comparators[-1], known) or 0) > 0:
+                node.comparators[-1] = ast.Constant(10**9)
+                found.append(node)
+    return found
+
+
+def only_in_the_long_version(tree, test):
+    for decorator in test.decorator_list:
+        if "parametrize" in ast.unparse(decorator) and isinstance(decorator.args[1], ast.List):
+            last = decorator.args[1].elts[-1]
+            if not isinstance(last, ast.Call | ast.Starred):
+                several = isinstance(last, ast.Tuple) and isinstance(
+                    ast.literal_eval(decorator.args[0]), tuple
+                )
+                values = ast.unparse(last)[1:-1].rstrip(",") if several else ast.unparse(last)
+                text = f"pytest.param({values}, marks=pytest.mark.soak)"
+                decorator.args[1].elts[-1] = ast.parse(text, mode="eval").body
+                return True
+    return False
+
+
 def raise_by_hand(tree, test):
     blocks = [node for node in ast.walk(test) if isinstance(node, ast.With)]
     blocks = [node for node in blocks if "pytest.raises" in ast.unparse(node.items[0])]
@@ -173,9 +323,11 @@ def delete(tree, test):
 
 
 def drop_a_case(tree, test):
-    for node in ast.walk(ast.Module(test.decorator_list, [])):
-        if isinstance(node, ast.List) and len(node.elts) > 1:
-            node.elts.pop()
+    for decorator in test.decorator_list:
+        listed = [None, *getattr(decorator, "args", [])][-1]
+        known = isinstance(listed, ast.List) and "parametrize" in ast.unparse(decorator)
+        if known and len(listed.elts) > 1:
+            listed.elts.pop()
             return True
     return False
 
@@ -195,7 +347,8 @@ def drop_data(tree, test):
 
 def blunt_a_helper(tree, test):
     for node in tree.body:
-        if isinstance(node, assertions.Function) and not node.name.startswith("test_"):
+        helper = isinstance(node, assertions.Function) and not node.decorator_list
+        if helper and not node.name.startswith("test_") and node.args.args:
             node.body = statements("return None")
             return True
     return False
@@ -216,6 +369,10 @@ def without_timeout(tree, test):
     return waits and "threading.Thread" in ast.unparse(test)
 
 
+def name_of(text):
+    return ast.Name(text, ast.Load())
+
+
 def weaken(test):
     return ast.Compare(copy.deepcopy(test), [ast.IsNot()], [ast.Constant(None)])
 
@@ -225,6 +382,8 @@ LEFT_OUT = functools.partial(suites.unexcused, excuses=requirements.EXCUSES)
 INNER = functools.partial(suites.inner_imports, public=PUBLIC)
 TRUE = assertions.trivial_assertions
 EMPTY = assertions.toothless
+TOLERANT = functools.partial(suites.approximations, exact=requirements.EXACT)
+DEAF = suites.deaf
 THREAD = "thread = threading.Thread(target=print)\nthread.start()"
 EDITS = {
     "an assertion removed": Edit(remove_an_assertion),
@@ -312,6 +471,63 @@ EDITS = {
     "a thread that nobody joins": Edit(put_first(THREAD), suites.unjoined),
     "a thread joined for ever": Edit(put_first(THREAD + "\nthread.join()"), suites.unjoined),
     "no timeout": Edit(without_timeout, suites.unjoined),
+    "an exact value made approximate": Edit(approximately, TOLERANT),
+    "an equality made an inequality": Edit(compare_by(ast.LtE)),
+    "an equality made a membership": Edit(compare_by(ast.In)),
+    "an equality turned round": Edit(compare_by(ast.NotEq)),
+    "assert x, of an equality": Edit(of_equalities(lambda test: test.left)),
+    "assert x or y": Edit(
+        replace_asserts(lambda test: ast.BoolOp(ast.Or(), [test, name_of("cache")]))
+    ),
+    "assert x if y": Edit(
+        replace_asserts(lambda test: ast.IfExp(name_of("cache"), test, ast.Constant(True)))
+    ),
+    "assert str(x)": Edit(of_equalities(lambda test: ast.Call(name_of("str"), [test], []))),
+    "an assertion made an expression": Edit(instead_of_asserting(lambda test: test)),
+    "an assertion printed": Edit(instead_of_asserting(lambda test: f"print({test})")),
+    "an assertion that only warns": Edit(
+        instead_of_asserting(lambda test: f"if not ({test}):\n    print('odd')")
+    ),
+    "assertions on a condition": Edit(wrap("if cache is not None:\n    ..."), suites.conditional),
+    "assertions where a variable is set": Edit(
+        wrap("if os.environ.get('STRICT'):\n    ..."), suites.conditional
+    ),
+    "failures printed": Edit(
+        wrap("try:\n    ...\nexcept AssertionError as error:\n    print(error)"), TRUE
+    ),
+    "failures tried again": Edit(replace_body(tried_again), TRUE),
+    "failures skipped": Edit(
+        wrap("try:\n    ...\nexcept Exception:\n    pytest.skip('flaky')"), LEFT_OUT
+    ),
+    "a message not asked for": Edit(drop_match),
+    "loops and threads made one": Edit(less_often(("range", "Barrier", "Executor"))),
+    "… by their names": Edit(fewer_by_name),
+    "a limit loosened": Edit(loosen),
+    "a case only in the long version": Edit(only_in_the_long_version),
+    "no timeout for a test": Edit(decorate("pytest.mark.timeout(0)"), suites.loosened),
+    "warnings ignored": Edit(
+        decorate("pytest.mark.filterwarnings('ignore::ResourceWarning')"), suites.loosened
+    ),
+    "few examples": Edit(decorate("settings(phases=[Phase.explicit])"), suites.loosened),
+    "examples refused": Edit(put_first("assume(not cache)"), suites.loosened),
+    "a decorator that forgives": Edit(decorate("forgiving"), suites.decorated),
+    "a test expected to fail by unittest": Edit(
+        decorate("unittest.expectedFailure"), suites.decorated
+    ),
+    "the cache patched": Edit(put_first("cache.get = dict().get"), suites.patched),
+    "the class under test patched": Edit(
+        put_first("monkeypatch.setattr(type(cache), 'keys', lambda self, _='*': [])"),
+        suites.patched,
+    ),
+    "a cache that is a mock": Edit(put_first("from unittest import mock"), suites.patched),
+    "a cache of the suite's own": Edit(
+        add_to_module(
+            "class Cache:\n    def get(self, k): ...\n    def set(self, k, v): ...\n"
+            "    def pop(self, k): ..."
+        ),
+        suites.patched,
+    ),
+    "a judge that says yes": Edit(add_to_module("def agree(cache, model):\n    return True"), DEAF),
     "a fixture of the kit's replaced": Edit(
         add_to_module("@pytest.fixture\ndef cache():\n    return {}"), suites.shadowed_fixtures
     ),
@@ -336,26 +552,65 @@ def is_test(node):
     return isinstance(node, assertions.Function) and node.name.startswith("test_")
 
 
+def cases(source):
+    """Return how many cases each test has in the quick run, and in all, as the source tells."""
+    quick, every = {}, {}
+    for name, function in inventory.functions("here", ast.parse(source)):
+        if function.name.startswith("test_"):
+            counts = [1, 1]
+            for decorator in function.decorator_list:
+                text = ast.unparse(decorator)
+                if "parametrize" in text:
+                    listed = getattr(decorator.args[1], "elts", [None])
+                    long = sum("mark.soak" in ast.unparse(each) for each in listed if each)
+                    counts = [counts[0] * (len(listed) - long), counts[1] * len(listed)]
+                elif "mark.soak" in text:
+                    counts[0] = 0
+            quick[name], every[name] = counts
+    return quick, every
+
+
+@functools.cache
+def measured(source):
+    """Return what the record says of a suite, in both its files."""
+    held = dict(inventory.entries("here", source, *cases(source)))
+    return held, dict(inventory.numbers("here", source))
+
+
+def refused(source, text):
+    """Return why the record does not take the text in the place of the source."""
+    (before, least), (after, now) = measured(source), measured(text)
+    return inventory.weaker(before, after, {}) + inventory.lower(least, now, {}, before)
+
+
+VISIBLE = {"a marker added"}  # no test is weaker for it, but the record shows it
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", EDITS)
 def test_an_edit_is_noticed_in_every_suite_that_it_fits(kind):
     edit, fitted = EDITS[kind], 0
 
     for file, source in FOUND.contractual.items():
+        original = ast.unparse(ast.parse(source))
         text = edited(source, edit, start=[*EDITS].index(kind))
-        if text is None:
+        if text is None or text == original:
             continue
         fitted += 1
-        recorded, found = inventory.entries(file, source), inventory.entries(file, text)
-        assert inventory.differences([*recorded], [*found]), f"{file} is as recorded"
         if edit.rule is not None:
             assert edit.rule(text), f"no rule forbids it in {file}:\n{text}"
+        elif kind not in VISIBLE:
+            known = refused(source, text) or TRUE(text) or suites.deaf(text)
+            assert known, f"it may be recorded of {file}:\n{text}"
+        else:
+            assert measured(text) != measured(source)
 
-    assert fitted > 2
+    assert fitted > 1
 
 
 MODULES = "metatests/test_modules.py"
-FILES = ["cache", "docs", "metatests", "tests", "conftest.py", "conformance.py", "DESIGN.md"]
+FILES = ["cache", "docs", "metatests", "tests", "benchmarks", "examples", "conftest.py"]
+FILES += ["conformance.py", "DESIGN.md", "README.md", "CHANGELOG.md", "pyproject.toml"]
 
 
 @pytest.fixture(scope="module")
