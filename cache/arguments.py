@@ -1,11 +1,11 @@
-"""Checks of what callers pass in: each returns the plain value or says what was wrong with it."""
+"""Checks of arguments: each function returns the plain value or raises with the reason."""
 
 import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-_HUGE = 1e300  # beyond it an int may be too large for a float
+_HUGE = 1e300  # above it an int may be too large for a float
 
 
 def plain_key(key: object) -> str:
@@ -30,7 +30,7 @@ def pairs(mapping: object) -> list[tuple[str, Any]]:
 
 
 def seconds(value: object, name: str = "ttl") -> float:
-    """Return a duration in seconds, `math.inf` for never; `name` is what the error calls it.
+    """Return a duration in seconds, `math.inf` for never; `name` is used in the error.
 
     Takes an int or float above zero, however large, or a `timedelta`. Zero, negative and NaN are
     ValueErrors, anything else (a bool too) is a TypeError.
@@ -56,7 +56,7 @@ def seconds(value: object, name: str = "ttl") -> float:
 
 
 def amount(value: object) -> float:
-    """Return `value` if it is a number to count by: an int or float, no bool."""
+    """Return `value` if it is an int or float, and no bool."""
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -65,16 +65,16 @@ def amount(value: object) -> float:
 
 
 def number(value: object, key: str) -> float:
-    """Return the plain number behind the value at `key`; ValueError where it is none."""
+    """Return the plain number of the value at `key`; ValueError if it is not a number."""
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return int.__index__(value)
-    raise ValueError(f"the value at {key!r} is no number to count with but {type(value).__name__}")
+    raise ValueError(f"the value at {key!r} is a {type(value).__name__}, not a number")
 
 
 def pattern(value: object) -> str:
-    """Return `value` as a plain str if it can be a glob pattern."""
+    """Return `value` as a plain str; TypeError if it is not a str."""
     if not isinstance(value, str):
         raise TypeError(f"a pattern must be a str, not {type(value).__name__}")
     return value if type(value) is str else str.__str__(value)
@@ -86,7 +86,7 @@ def size(value: object) -> int:
 
 
 def count(value: object, name: str) -> int:
-    """Return `value` if it is an int of at least 1, no bool; `name` is what the error calls it."""
+    """Return `value` if it is an int of at least 1, and no bool; `name` is used in the error."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < 1:

@@ -1,9 +1,9 @@
-"""Writing a file so that it is the old one or the new one, whole, whatever happens.
+"""Replaces a file atomically: it is the old one or the new one, whole, whatever happens.
 
-Written beside the target with mode 0600, flushed to disk, renamed over it, and the folder flushed;
-after SQLite and Redis. A process that is killed leaves its unfinished file behind; the next writer
-of the same target removes it, and knows it from one that is still being written by the lock that
-the kernel releases when a process ends.
+The new file is written beside the target with mode 0600, flushed to disk and renamed over it, and
+the folder is flushed; after SQLite and Redis. A killed process leaves its unfinished file behind.
+The next writer of the same target removes it. Files that are still being written are locked, and
+the kernel releases the lock when a process ends.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ _MARK = ".unfinished-"
 def write(path: str | bytes | os.PathLike[str], fill: Callable[[BinaryIO], None]) -> None:
     """Let `fill` write a new file and put it at `path`, following symbolic links.
 
-    Raises OSError, and whatever `fill` raises; the old file is then as it was and nothing is left
-    beside it. Only where the last step fails, the flush of the folder, is the new file in place.
+    Raises OSError, and whatever `fill` raises; then the old file is unchanged and nothing is left
+    beside it. If only the last step fails, the flush of the folder, the new file is in place.
     """
     target = os.path.realpath(os.fsdecode(path))
     _refuse_unless_file(target)
@@ -47,27 +47,27 @@ def write(path: str | bytes | os.PathLike[str], fill: Callable[[BinaryIO], None]
                 os.unlink(unfinished)
             raise
     finally:
-        # Only now, for the lock keeps other writers from taking the file for litter. What close
-        # could report, fsync has reported.
+        # Not earlier: the lock keeps other writers from removing the file as a leftover. fsync has
+        # already reported whatever close could report.
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _flush_folder(folder)
 
 
 def _refuse_unless_file(target: str) -> None:
-    """Raise OSError where renaming a file over `target` would be wrong."""
+    """Raise OSError if a file must not be renamed over `target`."""
     try:
         mode = os.lstat(target).st_mode
     except FileNotFoundError:
         return
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "a folder stands where the file is to go", target)
+        raise IsADirectoryError(errno.EISDIR, "the path of the file is a folder", target)
     if stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, "a symbolic link that cannot be followed", target)
 
 
 def _label(name: str) -> str:
-    """Return what tells the litter of one target from that of others, not longer than a name."""
+    """Return what identifies the leftovers of one target, no longer than a file name may be."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= 180 else hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
@@ -90,7 +90,7 @@ def _create(start: str) -> tuple[int, str]:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
             raise
-        # Another writer came between creation and lock, took the file for litter and removes it.
+        # Between creation and lock, another writer took the file for a leftover and removes it.
         os.close(descriptor)
 
 
@@ -104,7 +104,7 @@ def _flush_folder(folder: str) -> None:
 
 
 def _remove_litter(folder: str, start: str) -> None:
-    """Remove what killed writers of the same target have left; best effort."""
+    """Remove the files that killed writers of the same target left; best effort."""
     names: list[str] = []
     with contextlib.suppress(OSError):
         names = os.listdir(folder)

@@ -1,9 +1,9 @@
-"""A circuit breaker, and repeating a call: what a caller does about a server that does not answer.
+"""A circuit breaker, and retries: how a caller treats a server that does not answer.
 
-After Nygard's "Release It!". Closed, the breaker lets every call through and counts the failures in
-a row; at `threshold` it opens, and refuses at once for `cooldown` seconds; then it is half open and
-lets one call at a time through as a probe, whose outcome closes it or opens it again. Nothing is
-locked while a call runs.
+After Nygard's "Release It!". A closed breaker lets every call through and counts consecutive
+failures. At `threshold` failures it opens and refuses calls at once for `cooldown` seconds. Then it
+is half open: it lets one call at a time through as a probe, whose outcome closes it or opens it
+again. No lock is held while a call runs.
 """
 
 import random
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 
 class BreakerOpen(CacheUnavailable):
-    """The breaker let no call through: there was no attempt to reach the server."""
+    """The breaker refused the call: there was no attempt to reach the server."""
 
 
 class Breaker:
-    """Counts the failures of calls in a row and refuses calls for a while after too many.
+    """Counts consecutive failures of calls, and refuses calls for a while after too many.
 
     Each call is `ticket = breaker.allow()` and then `succeeded(ticket)` or `failed(ticket)`. The
-    ticket tells which state of the breaker it comes from, for a call may end long after that state
-    did: its outcome then says nothing about the server of now and is ignored. A probe whose
-    outcome nobody reports (an interrupt, say) is given up after another `cooldown`.
+    ticket identifies the state of the breaker in which the call began. A call may end long after
+    that state; its outcome then says nothing about the server's present state and is ignored. A
+    probe without a reported outcome (after an interrupt, say) is given up after another `cooldown`.
     """
 
     def __init__(
@@ -41,21 +41,21 @@ class Breaker:
         self._threshold = threshold
         self._cooldown = cooldown
         self._clock = clock
-        # Reentrant: a finalizer may make a call of its own in the middle of any of these methods.
+        # Re-entrant: a finalizer may make a call in the middle of any of these methods.
         self._lock = lock or threading.RLock()
         self.reset()
 
     def reset(self) -> None:
-        """Close, with nothing counted."""
-        self._failures = 0  # guarded by _lock; in a row, up to when it closes
-        self._until: float | None = None  # guarded by _lock; refused before that; None: closed
-        self._probing = False  # guarded by _lock; then `_until` is when the probe is given up
-        self._ticket = 0  # guarded by _lock; changes with each opening and probe
+        """Close the breaker and forget all failures."""
+        self._failures = 0  # guarded by _lock; consecutive, until it closes
+        self._until: float | None = None  # guarded by _lock; calls are refused before; None: closed
+        self._probing = False  # guarded by _lock; then the probe is given up at `_until`
+        self._ticket = 0  # guarded by _lock; changes at each opening and each probe
 
     def allow(self) -> int:
         """Return the ticket for one call. Raises CacheUnavailable at once while open."""
-        # Closed, as it is nearly always, it takes no lock. The ticket is read first: where it opens
-        # in between it is a former one's, and its outcome counts for nothing.
+        # No lock while it is closed, which is nearly always. The ticket is read first: if the
+        # breaker opens in between, the ticket is outdated and the outcome is ignored.
         ticket, until = self._ticket, self._until
         if until is None:
             return ticket
@@ -71,12 +71,12 @@ class Breaker:
                 return self._ticket
             probing = self._probing
         if probing:
-            raise BreakerOpen("the server is not asked: a probe of it is under way")
+            raise BreakerOpen("the server is not asked: a probe is under way")
         raise BreakerOpen(f"the server failed too often; it is not asked for {left:.2f} s")
 
     def succeeded(self, ticket: int) -> None:
-        """Note that the server answered the call: failures in a row begin anew."""
-        if not self._failures:  # closed, and nothing to change: no lock for it
+        """Record that the server answered the call: consecutive failures start at zero again."""
+        if not self._failures:  # closed and nothing to change: needs no lock
             return
         with self._lock:
             if ticket != self._ticket:
@@ -84,7 +84,7 @@ class Breaker:
             self._failures, self._until = 0, None
 
     def failed(self, ticket: int) -> None:
-        """Note that the server did not answer the call."""
+        """Record that the server did not answer the call."""
         now = self._clock()
         with self._lock:
             if ticket != self._ticket:
@@ -117,13 +117,14 @@ def retrying(
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
 ) -> T:
-    """Return `call()`, made again where it raises CacheUnavailable; for idempotent calls only.
+    """Return `call()`, retried if it raises CacheUnavailable; for idempotent calls only.
 
-    At most `attempts` times, and within `deadline` seconds: no attempt begins that could outlast
-    it, `longest` being the seconds that one may take. The pauses are random, up to `base` seconds,
-    then twice as much each time, up to `cap`: clients that failed together come back apart ("full
-    jitter"). What the breaker refuses is not tried again, and other exceptions are not either.
-    A first attempt that the caller has made, and that `failed`, is one of them.
+    There are at most `attempts` attempts, and none starts that could end later than `deadline`
+    seconds from now; `longest` is the seconds that one may take. The pauses are random, up to
+    `base` seconds, then up to twice as much each time, at most `cap`, so that clients that failed
+    together do not return together ("full jitter"). A call that the breaker refuses is not retried,
+    nor is one with another exception. `failed` is the exception of a first attempt that the caller
+    has made; it counts as one of the attempts.
     """
     end = clock() + deadline
     attempt = 0

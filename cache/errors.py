@@ -1,20 +1,20 @@
-"""What a cache raises beyond the built-in exceptions."""
+"""The exceptions of this package."""
 
 
 class CacheError(Exception):
-    """The root of the errors that are a cache's own; catch it to catch them all."""
+    """The base class of all exceptions of this package."""
 
 
 class SnapshotError(CacheError, ValueError):
-    """A snapshot cannot be written or read: a refused value, or a file that is not a whole one.
+    """A snapshot cannot be written or read: a value is refused, or the file is no whole snapshot.
 
     Raised by `save` (the message names the key) and by `load` (the message names the path, and the
-    type where one was refused). The cache and the file are as they were.
+    type if one was refused). The cache and the file are unchanged.
     """
 
 
 class CacheUnavailable(CacheError, ConnectionError):
     """The server behind a cache cannot be reached, or did not answer in time.
 
-    What the call was to change may or may not have been changed.
+    A call that fails with it may or may not have changed what it was to change.
     """

@@ -1,6 +1,6 @@
-"""Forks: the locks of all caches are taken before one, so that the child finds them free.
+"""Fork safety: the locks of all caches are held during a fork and released in both processes.
 
-No other thread is then inside a change, and the child finds whole state.
+So no other thread is in the middle of a change, and the child gets unlocked, consistent caches.
 """
 
 import os
@@ -17,14 +17,14 @@ class Forked(Protocol):
     def _after_fork_in_child(self) -> None: ...
 
 
-# By identity: a class derived from a cache may have another equality.
+# By identity: a subclass of a cache may define another equality.
 _caches: "weakref.WeakValueDictionary[int, Forked]" = weakref.WeakValueDictionary()
 _forking = threading.Lock()
 _held: list[Forked] = []  # guarded by _forking
 
 
 def follow(cache: Forked) -> None:
-    """Hold the lock of `cache` during each fork, and tell it of its child; held weakly."""
+    """Hold the lock of `cache` during each fork, and notify it in the child; held weakly."""
     _caches[id(cache)] = cache
 
 

@@ -16,7 +16,7 @@ _STAR = "*"  # as a token; every other token is a regular expression for one cha
 
 
 def escape(text: str) -> str:
-    """Return a glob that matches `text` and nothing else. Raises TypeError for what is no str."""
+    """Return a glob that matches `text` and nothing else. Raises TypeError if it is not a str."""
     if not isinstance(text, str):
         raise TypeError(f"only a str can be escaped, not {type(text).__name__}")
     return _SPECIAL.sub(r"\\\g<0>", text)
@@ -30,7 +30,7 @@ class Glob:
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         tokens = _tokens(pattern)
-        #: What every match begins with.
+        #: The literal text that every match begins with.
         self.prefix = _literal_prefix(tokens)[0]
         #: Tell whether the whole of a key matches.
         self.matches: Callable[[str], bool]
@@ -40,14 +40,14 @@ class Glob:
     def select(self, keys: list[str]) -> list[str]:
         """Return those of `keys` that match, in their order.
 
-        One call may hold the interpreter for its whole length: hand over slices.
+        One call may hold the interpreter until it returns, so pass slices.
         """
         return self._select(keys)
 
 
 @lru_cache(maxsize=256)
 def compile_glob(pattern: str) -> Glob:
-    """Return the compiled `pattern`; the ones used lately are kept."""
+    """Return the compiled `pattern`; recently used ones are cached."""
     return Glob(pattern)
 
 

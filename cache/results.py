@@ -1,4 +1,4 @@
-"""What a factory returns: checked, and either kept or only handed out."""
+"""Checks the result of a factory, and decides whether it is stored."""
 
 import inspect
 from collections.abc import Callable
@@ -6,23 +6,24 @@ from typing import Any, TypeVar
 
 V = TypeVar("V")
 
-# The commonest results are none of the kinds that are looked for below.
+# The commonest types, which pass the checks below.
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes, tuple, list, dict, set, frozenset))
 
 
 def make(
     key: str, factory: Callable[[], V], store_if: Callable[[V], object] | None
 ) -> tuple[V, bool]:
-    """Return what `factory()` returns, and whether it is to be stored at `key`.
+    """Return the result of `factory()`, and whether to store it at `key`.
 
-    Raises TypeError for what its first reader uses up: an awaitable, a generator, an iterator.
+    Raises TypeError for a result that can be used only once: an awaitable, a generator, an
+    iterator.
     """
     value = factory()
     kind = type(value)
     if kind not in _PLAIN:
         if hasattr(kind, "__await__") or inspect.isawaitable(value):
             if inspect.iscoroutine(value):
-                value.close()  # else Python warns that it was never awaited
+                value.close()  # otherwise Python warns that it was never awaited
             raise TypeError(
                 f"the result for {key!r} is awaitable ({kind.__name__}), and can be awaited once"
                 " only: cache what it gives"

@@ -1,9 +1,9 @@
-"""An OrderedDict that has its room from the start.
+"""Presizing: an OrderedDict that is allocated at its full size from the start.
 
 A dict that grows past 700,000 entries copies its table in one call of 20 to 30 ms, and an
-OrderedDict then looks every key up again, for 70 ms, in which no other thread runs. Python has no
-way to ask for room beforehand. But `dict.update` makes room for all that it is going to add before
-it adds the first; so it is given a dict that is large, and is stopped at that first one.
+OrderedDict then looks up every key again, for 70 ms. No other thread runs meanwhile. Python has no
+call to presize a dict. But `dict.update` grows the table for all that it is going to add before it
+adds the first entry. So it gets a large dict, and is stopped at the first entry.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ class _RoomMade(Exception):
 
 
 class _Stop:
-    """A key that ends `dict.update` where it meets another of its hash, which is that of 0."""
+    """A key that stops `dict.update` at the first key with the same hash, which is that of 0."""
 
     def __hash__(self) -> int:
         return 0
@@ -33,14 +33,14 @@ class _Stop:
 
 
 def ordered_dict(size: int) -> OrderedDict[str, Any]:
-    """Return an empty OrderedDict that takes `size` entries without a long call."""
+    """Return an empty OrderedDict that can take `size` entries without a long call."""
     entries: OrderedDict[Any, Any] = OrderedDict()
-    gc.collect(1)  # makes it old while it is empty, or the next collection would walk it whole
+    gc.collect(1)  # ages it while it is empty; otherwise the next collection would traverse it
     if size <= _ENOUGH:
         return entries
-    # This one need not be longer than the longest that fits in the table of half the room.
+    # The filler need not be longer than what fits in a table of half the size.
     table = 8
-    while table * 2 // 3 <= size:  # the key that stops uses up one place
+    while table * 2 // 3 <= size:  # the stopping key takes one place
         table *= 2
     length = table // 2 * 2 // 3
     filler: dict[Any, Any] = {}

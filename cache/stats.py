@@ -1,4 +1,4 @@
-"""What a cache has counted, as one immutable record."""
+"""The counters of a cache, as an immutable record."""
 
 from typing import NamedTuple
 

@@ -207,10 +207,13 @@ class Tracking:
         self._end()
         self.restart()
 
-    def _end(self, _: object = None) -> None:
-        # A bare lock: this runs as a weakref callback too, in any thread at any allocation.
-        with contextlib.suppress(RuntimeError):
+    def _end(self, _: object = None, told_already: type[Exception] = RuntimeError) -> None:
+        # A bare lock: this runs as a weakref callback too, in any thread at any allocation. At the
+        # interpreter's exit the globals of this module may be gone by then.
+        try:  # noqa: SIM105
             self._ended.release()
+        except told_already:
+            pass
 
     @property
     def connected(self) -> bool:

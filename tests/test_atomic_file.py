@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_listed_is_written_to(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "number", "words"),
     [
-        (lambda path: path.mkdir(), errno.EISDIR, "a folder stands where the file is to go"),
+        (lambda path: path.mkdir(), errno.EISDIR, "the path of the file is a folder"),
         (
             lambda path: path.symlink_to(path.name),
             errno.ELOOP,

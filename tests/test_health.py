@@ -59,7 +59,8 @@ def test_the_status_follows_from_the_reasons(failing, degraded, status):
 def test_each_field_is_had_by_its_name_too():
     health = Health(status="ok", reasons=(), breaker="open", lag=0.5)
 
-    assert {field.name: health[field.name] for field in dataclasses.fields(health)} == vars(health)
+    names = [field.name for field in dataclasses.fields(health)]
+    assert {name: health[name] for name in names} == dataclasses.asdict(health)
     for name in ("other", "of"):
         with pytest.raises(KeyError, match=name):
             health[name]

@@ -384,6 +384,15 @@ ENDS = {
     "with a cache in a cycle": "cache.set('self', cache)",
     "without garbage collection": "import gc; gc.disable(); cache.set('self', cache)",
     "with os._exit": "os._exit(0)",
+    "with an excepthook that has the cache": "sys.excepthook = lambda *_: cache.stats()",
+    "with a hook of threads that has it": "threading.excepthook = lambda *_: cache.stats()",
+    "with a displayhook that has it": "sys.displayhook = lambda *_: cache.stats()",
+    "with the cache in a module of Python's": "import json; json.cache = cache",
+    "with the cache in the builtins": "import builtins; builtins.cache = cache",
+    "with a memoized function in a module of Python's": (
+        "import json; json.square = cache.memoize()(lambda number: number * number); json.square(3)"
+    ),
+    "with a closed cache in a hook": "sys.excepthook = lambda *_: cache.stats(); cache.close()",
 }
 
 

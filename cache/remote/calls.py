@@ -1,7 +1,8 @@
-"""How the server is called: through the breaker, again where that does no harm, debts first.
+"""How the server is called: through the breaker, with retries, pending invalidations first.
 
-A debt is a key whose write or removal failed, in a cache that goes on without its server. What the
-server has there is not to be read any more, so it is removed before anything else is asked.
+A pending invalidation is a key whose write or removal failed, in a cache that goes on without its
+server. The value that the server has there is outdated, so it is removed before anything else is
+asked.
 """
 
 import threading
@@ -19,12 +20,12 @@ T = TypeVar("T")
 Key = TypeVar("Key", bytes, str)
 Given = TypeVarTuple("Given")
 
-_MOST_DEBTS = 10_000  # names; beyond that all of the namespace is owed
+_MOST_DEBTS = 10_000  # names; beyond that the whole namespace is invalidated
 _BATCH = 500  # names that one command removes
 
 
 class Calls:
-    """The calls to one server, and what is owed to it."""
+    """The calls to one server, and its pending invalidations."""
 
     def __init__(
         self,
@@ -35,9 +36,9 @@ class Calls:
         everything: str,
         lock: "threading.RLock",
     ) -> None:
-        """Try idempotent calls `attempts` times in `deadline` seconds; a glob for `everything`.
+        """Try idempotent calls up to `attempts` times in `deadline` seconds.
 
-        `lock` is the cache's own.
+        `everything` is a glob that matches all keys of the namespace; `lock` is the cache's own.
         """
         self._link = link
         self.breaker = breaker
@@ -46,43 +47,42 @@ class Calls:
         self._everything = everything
         self._lock = lock
         self._has_lock: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
-        # Each with a number that no other debt has, older or newer.
+        # Each with a number that identifies this pending invalidation.
         self._names: dict[bytes, int] = {}  # guarded by _lock
         self._patterns: dict[str, int] = {}  # guarded by _lock
-        self._debts = 0  # guarded by _lock; how many there ever were
+        self._debts = 0  # guarded by _lock; how many there were in all
         self._begin()
 
     def _begin(self) -> None:
-        # Held across the removal of what is owed: whoever comes then must not read before it.
+        # Held while pending invalidations are sent: no call may read before that.
         self._settling = threading.RLock()
         self._settles: Callable[[], bool] = self._settling._is_owned  # type: ignore[attr-defined]
-        self._asking: set[int] = set()  # threads that are in the middle of a call to the server
+        self._asking: set[int] = set()  # threads inside a call to the server
 
     def after_fork_in_child(self) -> None:
-        """Begin anew without the calls of the parent's threads; its debts are the child's too."""
+        """Forget the calls of the parent's threads; keep its pending invalidations."""
         self._begin()
         self._link.after_fork_in_child()
         self.breaker.reset()
 
     def inside(self) -> bool:
-        """Tell whether this thread is in the middle of another call, which it must let go on.
+        """Tell whether this call is re-entrant: its thread is inside another call.
 
-        A finalizer runs wherever the garbage collector starts. What it calls must not wait for
-        another thread, which may wait for what this one holds.
+        A finalizer runs wherever the garbage collector starts. The calls that it makes must not
+        wait for another thread, which may wait for a lock that this thread holds.
         """
         return self._apart() or self._settles()
 
     def _apart(self) -> bool:
-        """Tell whether this thread may not use the client: it holds its locks, or the cache's."""
-        return get_ident() in self._asking or self._has_lock()  # as `_attempt` looks, too
+        """Tell whether this thread must not use the client: it may hold its or the cache's lock."""
+        return get_ident() in self._asking or self._has_lock()  # `_attempt` tests the same
 
     def make(self, step: Callable[[*Given], T], *given: *Given) -> T:
-        """Return what `step` returns of what is given; it is called again where that fails.
+        """Return `step(*given)`, retried if it fails; for idempotent steps only.
 
-        For idempotent steps only. All failures of the server become CacheUnavailable.
+        All failures of the server become CacheUnavailable.
         """
-        # Flat, for it is on the way of every read: what repeats an attempt is not made before one
-        # has failed.
+        # Flat for speed, since every read comes here: the retry is set up only after a failure.
         began = monotonic()
         try:
             return self._attempt(step, *given)
@@ -99,9 +99,9 @@ class Calls:
         )
 
     def make_once(self, step: Callable[[*Given], T], *given: *Given) -> T:
-        """Return what `step` returns of what is given; failures as in `make`.
+        """Return `step(*given)`; failures as in `make`.
 
-        What the server refused it has not done, so only that is tried once more.
+        Only a refused command is tried once more: the server has not executed it.
         """
         try:
             return self._attempt(step, *given)
@@ -118,7 +118,7 @@ class Calls:
             result = step(*given)
         except ServerError as error:
             unavailable = self._failed(ticket, error)
-            # A silent primary may come back when another one has taken its place.
+            # A silent primary may come back after another one has replaced it.
             if isinstance(unavailable, Refused) or self._link.moves:
                 self._link.drop_connections()
             raise unavailable from error
@@ -137,7 +137,7 @@ class Calls:
         return result
 
     def _failed(self, ticket: int, error: Exception) -> CacheUnavailable:
-        """Note a failure, and return what to raise; raises what is the caller's."""
+        """Record a failure and return the exception to raise; an error of the caller is raised."""
         unavailable = failure(error)
         if unavailable is None:
             self.breaker.succeeded(ticket)
@@ -145,10 +145,10 @@ class Calls:
         self.breaker.failed(ticket)
         return unavailable
 
-    # -- debts -----------------------------------------------------------------------------------
+    # -- pending invalidations -------------------------------------------------------------------
 
     def owe(self, names: Iterable[bytes]) -> None:
-        """Note that the writes to `names` failed."""
+        """Record that the writes to `names` failed."""
         with self._lock:
             self._debts += 1
             self._names.update(dict.fromkeys(names, self._debts))
@@ -159,23 +159,23 @@ class Calls:
                 self._names.clear()
 
     def owe_matching(self, pattern: str) -> None:
-        """Note that the removal of all keys that match `pattern` failed."""
+        """Record that the removal of all keys that match `pattern` failed."""
         with self._lock:
             self._debts += 1
             self._patterns[pattern] = self._debts
 
     @property
     def owed(self) -> int:
-        """Return how many names and patterns are owed."""
+        """Return how many invalidations are pending."""
         return len(self._names) + len(self._patterns)
 
     def settle(self, remove_matching: Callable[[str], object]) -> None:
-        """Remove all that is owed. Raises CacheUnavailable where that fails, and owes it still."""
+        """Send all pending invalidations; if that fails they stay, with CacheUnavailable."""
         if not self._names and not self._patterns:  # without the lock
             return
         settling = self._settling
         if self._settles() or not settling.acquire(blocking=not self._apart()):
-            raise CacheUnavailable("what an outage left is being removed, and this cannot wait")
+            raise CacheUnavailable("invalidations are being sent; a re-entrant call cannot wait")
         try:
             for pattern, debt in list(self._patterns.items()):
                 remove_matching(pattern)
@@ -187,7 +187,7 @@ class Calls:
             settling.release()
 
     def _paid(self, owed: dict[Key, int], debts: Iterable[tuple[Key, int]]) -> None:
-        """Owe these no more, except where another write to the same has failed meanwhile."""
+        """Forget these, except those whose key had another failed write meanwhile."""
         with self._lock:
             for key, debt in debts:
                 if owed.get(key) == debt:

@@ -1,4 +1,4 @@
-"""Clients of redis-py from URLs, for `connect`: with timeouts, and no retries but the cache's."""
+"""Creates clients of redis-py from URLs, for `connect`: with timeouts, without retries."""
 
 from typing import Any
 from urllib.parse import SplitResult, unquote
@@ -19,7 +19,7 @@ def client(parts: SplitResult, **options: Any) -> Any:
     """Return the client for a URL; `options` are timeouts and limits of its connections."""
     options["retry"] = Retry(NoBackoff(), 0)
     scheme = parts.scheme
-    make: Any  # what redis-py has no types for
+    make: Any  # classes of redis-py without types
     if parts.username:
         options["username"] = unquote(parts.username)
     if parts.password:
@@ -42,7 +42,7 @@ def client(parts: SplitResult, **options: Any) -> Any:
         return sentinel.master_for(service, **options)
     if scheme == "redis+cluster":
         if path:
-            raise ValueError("a cluster has no database to name")
+            raise ValueError("a cluster has no numbered databases")
         make = cluster.ClusterNode
         nodes = [make(host, port) for host, port in _hosts(parts, _PORT)]
         options.pop("retry")
@@ -52,7 +52,7 @@ def client(parts: SplitResult, **options: Any) -> Any:
             raise CacheUnavailable(f"the cluster cannot be reached: {error}") from error
     hosts = _hosts(parts, _PORT)
     if len(hosts) > 1:
-        raise ValueError(f"{scheme}:// takes one host; there are redis+sentinel, redis+cluster")
+        raise ValueError(f"{scheme}:// takes one host; see redis+sentinel:// and redis+cluster://")
     [(host, port)] = hosts
     if scheme == "rediss":
         options["ssl"] = True
@@ -61,12 +61,12 @@ def client(parts: SplitResult, **options: Any) -> Any:
 
 def _database(text: str) -> int:
     if not text.isascii() or not (text or "0").isdigit():
-        raise ValueError(f"a database is a number, not {text!r}")
+        raise ValueError(f"a database must be a number, not {text!r}")
     return int(text or 0)
 
 
 def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
-    """Return host and port of each of those that commas separate."""
+    """Return host and port of each of the hosts, which are separated by commas."""
     found = []
     for text in parts.netloc.rpartition("@")[2].split(","):
         if text.startswith("["):  # IPv6
@@ -75,6 +75,6 @@ def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
         else:
             host, _, port = text.partition(":")
         if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-            raise ValueError(f"a port is a number from 1 to 65535, not {port!r}")
+            raise ValueError(f"a port must be a number from 1 to 65535, not {port!r}")
         found.append((host or "localhost", int(port or default_port)))
     return found

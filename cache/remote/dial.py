@@ -1,4 +1,4 @@
-"""How to open connections of one's own to the servers that a client of redis-py leads to."""
+"""Opens separate connections to the servers that a client of redis-py uses."""
 
 import contextlib
 import re
@@ -15,16 +15,16 @@ from redis.retry import Retry
 from .link import ClusterLink, Link
 from .nodes import primaries
 
-_PATIENCE = 0.5  # seconds, where the client has no timeouts of its own
-_REST = 20  # times as long as a question to the sentinels took, before the next one
-# What is another number when a node has joined, has been promoted or demoted, or has got slots.
+_PATIENCE = 0.5  # seconds, if the client has no timeouts
+_REST = 20  # the pause between two questions to the sentinels, as a multiple of what one took
+# Numbers that change when a node joins, is promoted or demoted, or gets slots.
 _STATE = re.compile(rb"cluster_(?:known_nodes|size|current_epoch|my_epoch):\d+")
 
 Dials = Mapping[Any, Callable[[], socket.socket]]
 
 
 class Followed(NamedTuple):
-    """What a `Tracking` has to know of the servers."""
+    """What a `Tracking` has to know about the servers."""
 
     servers: Callable[[], Dials]
     question: Sequence[bytes] = (b"PING",)
@@ -32,7 +32,7 @@ class Followed(NamedTuple):
 
 
 def followed(link: Link, pause: float) -> Followed:
-    """Return how to follow the servers that are written to over `link`.
+    """Return how to follow the servers to which `link` writes.
 
     Sentinels are asked at most every `pause` seconds.
     """
@@ -45,20 +45,20 @@ def followed(link: Link, pause: float) -> Followed:
 
 
 def servers(link: Link) -> Dials:
-    """Return a function by which to connect to the server that is written to over `link`.
+    """Return a function that connects to the server to which `link` writes.
 
-    With Sentinel that is whoever is the primary when the function is called; the name is another
-    one when the client has learned of another primary.
+    With Sentinel, that is the primary at the time of the call. The name changes when the client
+    learns of another primary.
     """
     pool = link.client.connection_pool
     return {getattr(pool, "master_address", None): partial(_dial, pool)}
 
 
 class _Watched:
-    """The primary that sentinels watch over. One thread asks.
+    """The primary that sentinels watch. One thread asks.
 
-    Sentinel lets a primary whose replica it promotes go on for some ten seconds more, and no
-    connection to it tells. What the sentinels say the client's pool learns too, which then closes
+    After Sentinel has promoted a replica, the former primary still serves for some ten seconds, and
+    no connection to it tells. The client's pool learns the sentinels' answer too, and then closes
     the connections to the former primary.
     """
 
@@ -68,10 +68,10 @@ class _Watched:
         self._due = 0.0
 
     def servers(self) -> Dials:
-        """Do what `servers` does, and ask the sentinels first, if it is time."""
+        """Return what `servers` returns, after asking the sentinels if it is time."""
         began = monotonic()
         if began >= self._due:
-            # None may answer, or know: whoever is followed tells by its silence whether it is gone.
+            # It does not matter if none answers: the silence of the server that is followed tells.
             with contextlib.suppress(redis.RedisError):
                 self._link.client.connection_pool.get_master_address()
             now = monotonic()
@@ -85,14 +85,14 @@ class _Cluster:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._dials: dict[str, Callable[[], socket.socket]] = {}
-        self._look = True  # whether the nodes have to be asked who is a primary
-        self._states: dict[Any, list[bytes]] = {}  # by the name of the node that told
+        self._look = True  # whether to ask the nodes which of them are primaries
+        self._states: dict[Any, list[bytes]] = {}  # by the name of the node that answered
 
     def servers(self) -> Dials:
-        """Return a function for each primary, by which to connect to it."""
+        """Return for each primary a function that connects to it."""
         try:
             client = self._link.client
-        except Exception as error:  # a child's has to ask the nodes first, and none answers
+        except Exception as error:  # a child's client asks the nodes first, and none answered
             return {None: partial(_refuse, error)}
         nodes = client.get_primaries()
         if self._look:
@@ -101,14 +101,14 @@ class _Cluster:
                 nodes = [primary.node for primary in primaries(client).values()]
                 self._look = False
             except Exception:  # redis-py's, among others
-                pass  # once more the next time; they are those that the client knows
+                pass  # asked again the next time; until then, the nodes that the client knows
         for node in nodes:
-            # One that the client has got a key from stays, whatever it forgets meanwhile.
+            # Nodes that the client has read keys from stay, even if it forgets them.
             self._dials.setdefault(node.name, partial(self._dial, node))
         return self._dials
 
     def changed(self, name: Any, answer: bytes) -> bool:
-        """Tell whether a node says something new of its cluster."""
+        """Tell whether a node reports a change of its cluster."""
         state = _STATE.findall(answer)
         if self._states.get(name) == state:
             return False
@@ -118,7 +118,7 @@ class _Cluster:
 
     def _dial(self, node: Any) -> socket.socket:
         def check(connection: Any) -> None:
-            # What is new to us may be newer than who we took for the primaries: look again.
+            # A change may be newer than the list of primaries: look again.
             connection.send_command("CLUSTER", "INFO")
             self.changed(node.name, connection.read_response(disable_decoding=True))
             connection.send_command("CLUSTER", "NODES")
@@ -137,9 +137,9 @@ def _refuse(error: Exception) -> NoReturn:
 
 
 def _dial(pool: Any, check: Callable[[Any], object] = lambda connection: None) -> socket.socket:
-    """Connect as the pool does, in RESP3, and return the socket, which is the caller's then."""
+    """Connect as the pool does, in RESP3, and return the socket, which the caller owns."""
     options = dict(pool.connection_kwargs)
-    # Its notices of maintenance are for the pool's connections; they would come as pushes.
+    # Maintenance notices are for the pool's connections; here they would arrive as pushes.
     for name in [name for name in options if "maint_notifications" in name]:
         del options[name]
     for name in ("socket_timeout", "socket_connect_timeout"):
@@ -153,6 +153,6 @@ def _dial(pool: Any, check: Callable[[Any], object] = lambda connection: None) -
     except BaseException:
         connection.disconnect()
         raise
-    # The connection would close it when it is collected.
+    # Otherwise the connection would close the socket when it is collected.
     taken, connection._sock = connection._sock, None
     return taken  # type: ignore[no-any-return]

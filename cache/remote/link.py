@@ -1,7 +1,7 @@
-"""The way to one server: the few commands that a cache sends, each one round trip.
+"""The link to one server: the few commands that a cache sends, each one round trip.
 
-The one module, beside those that make clients, that knows redis-py. Its connections survive a fork
-and are made anew where they are cut.
+Only this module and those that create clients use redis-py. A forked child uses new connections,
+and broken ones are replaced.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from . import nodes, scripts
 from .scripts import Script
 from .twins import twin
 
-# What redis-py and what is here raise where an answer is none that such a server gives.
+# What redis-py and this module raise for an answer that such a server does not give.
 _UNCLEAR = (
     InvalidResponse,
     *(AttributeError, LookupError, RecursionError, TypeError, ValueError),
@@ -40,40 +40,40 @@ ServerError = (redis.RedisError, RedisClusterException, *_UNCLEAR)
 _TEXTS = {bytes, type(None)}
 
 _CONFIRMED = 0.5  # seconds to wait for a subscription to begin
-SCAN_STEP = 10_000  # keys that one SCAN looks at: some two milliseconds of the server
+SCAN_STEP = 10_000  # keys that one SCAN looks at: takes the server about two milliseconds
 
-# The last is what a cluster's client says of a command that failed, perhaps once it was sent, and
-# after which the nodes could not be asked for the slots' owners.
+# A cluster's client raises the last one for a command that failed, perhaps after it was sent, if
+# the nodes could then not be asked for the slots' owners.
 _CUT = (redis.ConnectionError, redis.TimeoutError, RedisClusterException)
-# The server is there, and does not do this now. ClusterError: it was sent on or told to wait so
-# often that the client gave up.
+# The server answers, but refuses this now. ClusterError: the client was redirected, or told to
+# wait, so often that it gave up.
 _REFUSED = (ReadOnlyError, OutOfMemoryError, ClusterError, TryAgainError, SlotNotCoveredError)
-# What a node answers, or fails with, where the client's way with a single command may help.
+# Errors of a pipelined command after which the client may succeed with it as a single command.
 _AGAIN = (
     *(redis.ConnectionError, redis.TimeoutError),
     *(AskError, TryAgainError, ClusterDownError),  # an AskError may be a MovedError
 )
-# Their codes where redis-py has no class for them, or where they come out of a script.
+# Their codes, if redis-py has no class for them or they come out of a script.
 _REFUSALS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "OOM command not allowed", "READONLY ")
 
 
 class Refused(CacheUnavailable):
-    """The server is there, and does not do this now: what was asked has not been done."""
+    """The server answers, but refuses the command now: it was not executed."""
 
 
 class Link:
-    """A client, and how it is asked."""
+    """A client, and the commands that are sent through it."""
 
     def __init__(self, client: Any) -> None:
-        """Turn the client's own retries off: it would send an INCRBY twice."""
+        """Turn off the client's own retries, which would send an INCRBY twice."""
         if client.get_encoder().decode_responses:
             raise ValueError("the client must not have decode_responses: values are bytes")
         self._model = self._own = self._prepared(client)
-        self._apart: dict[int, Any] = {}  # by thread; the client of a call that is made apart
-        #: Whether another server may take the place of this one, which may be there still.
+        self._apart: dict[int, Any] = {}  # by thread; the client of a re-entrant call
+        #: Whether another server may replace this one while it still runs (Sentinel).
         self.moves = hasattr(getattr(client, "connection_pool", None), "get_master_address")
         options = client.get_connection_kwargs()
-        #: The seconds that an attempt may take, 0.0 where it has no bound.
+        #: The seconds that an attempt may take; 0.0 means no bound.
         self.patience: float = options.get("socket_timeout") or 0.0
 
     def _prepared(self, client: Any) -> Any:
@@ -82,7 +82,7 @@ class Link:
 
     @property
     def client(self) -> Any:
-        """Return the client by which this thread is to ask now."""
+        """Return the client that this thread must use now."""
         if self._apart:
             apart = self._apart.get(get_ident())
             if apart is not None:
@@ -93,10 +93,10 @@ class Link:
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Have this thread ask over a client of its own for the length of a `with` block.
+        """Give this thread a client of its own during a `with` block.
 
-        For a call from the middle of another one, which may hold locks of the client, or that waits
-        for none, as it holds the cache's.
+        For a re-entrant call: the outer call may hold locks of the client; and a call that holds
+        the cache's lock must not wait for other locks.
         """
         me = get_ident()
         outer = self._apart.get(me)
@@ -105,13 +105,13 @@ class Link:
             yield
         finally:
             if outer is None:
-                self._apart.pop(me, None)  # a fork has cleared it, if there was one
+                self._apart.pop(me, None)  # a fork may have cleared it
             else:
                 self._apart[me] = outer
             client.close()
 
     def after_fork_in_child(self) -> None:
-        """Have another client made: the locks of this one may be held by the parent's threads."""
+        """Discard the client, whose locks may be held for ever; the next call creates one."""
         self._own = None
         self._apart.clear()
 
@@ -126,18 +126,18 @@ class Link:
         raise InvalidResponse(f"{type(text).__name__} for a text")
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
-        """Return the texts at `names`, as they are at one moment."""
+        """Return the texts at `names`, all of one moment."""
         return _texts(self.client.execute_command("MGET", *names), names)
 
     def set(self, name: bytes, value: bytes, ms: bytes) -> None:
-        """Put `value` at `name`, for so many milliseconds; b"" is for ever."""
+        """Store `value` at `name` for so many milliseconds; b"" means for ever."""
         if ms:
             self.client.execute_command("SET", name, value, "PX", ms)
         else:
             self.client.execute_command("SET", name, value)
 
     def set_many(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        """Put all values at their names, each for its milliseconds, as one step."""
+        """Store all values at their names, each for its milliseconds, in one step."""
         if not any(ms for _, _, ms in entries):
             pairs = [text for name, value, _ in entries for text in (name, value)]
             self.client.execute_command("MSET", *pairs)
@@ -146,7 +146,7 @@ class Link:
         self.run(scripts.PUT_ALL, [name for name, _, _ in entries], *given)
 
     def row(self, name: bytes) -> tuple[bytes, int] | None:
-        """Return the text at `name` and the milliseconds that it has left, -1 for ever."""
+        """Return the text at `name` and its remaining milliseconds; -1 means for ever."""
         text, ms = self.run(scripts.ROWS, (name,))
         return None if text is None else (text, ms)
 
@@ -155,19 +155,19 @@ class Link:
         return bool(self.client.execute_command("TYPE", name) in (b"string", "string"))
 
     def remove(self, names: Sequence[bytes]) -> int:
-        """Remove what is at `names`, as one step; return how many entries that were."""
+        """Remove what is stored at `names`, in one step; return how many entries that were."""
         return int(self.run(scripts.REMOVE, names))
 
     def rows(self, names: Sequence[bytes]) -> list[tuple[bytes, bytes, int]]:
-        """Return name, value and milliseconds left (-1 for ever) of those that are live."""
+        """Return name, value and remaining milliseconds (-1: for ever) of the live ones."""
         answer = self.run(scripts.ROWS, names)
         rows = zip(names, answer[::2], answer[1::2], strict=True)
         return [(name, value, ms) for name, value, ms in rows if value is not None]
 
     def scan(self, cursor: Any, pattern: bytes, kind: str | None = None) -> tuple[Any, list[bytes]]:
-        """Return some of the names that match, some perhaps twice, and a cursor for the next.
+        """Return some of the names that match, possibly with duplicates, and the next cursor.
 
-        The cursor is None for the first and after the last. `kind` is a type of the server's.
+        The cursor is None for the first call and after the last. `kind` is a type name of Redis.
         """
         chosen = () if kind is None else ("TYPE", kind)
         cursor, names = self.client.execute_command(
@@ -176,11 +176,11 @@ class Link:
         return int(cursor) or None, names
 
     def unlink(self, names: Iterable[bytes]) -> int:
-        """Remove what is at `names`, whatever it is; return how many names that were."""
+        """Remove what is stored at `names`, of any type; return how many names that were."""
         return int(self.client.execute_command("UNLINK", *names))
 
     def run(self, script: Script, names: Sequence[bytes], *arguments: Any) -> Any:
-        """Run a script in one round trip, or two where the server has forgotten it."""
+        """Run a script in one round trip, or in two if the server does not have it."""
         given = len(names), *names, *arguments
         try:
             answer = self.client.execute_command("EVALSHA", script.digest, *given)
@@ -191,7 +191,7 @@ class Link:
         raise InvalidResponse(f"{type(answer).__name__} from a script")
 
     def bell(self, name: bytes) -> "Bell":
-        """Return what rings when a script publishes on the channel `name`; close it in the end."""
+        """Return a latch that opens when a script publishes on the channel `name`; to be closed."""
         return Bell(self.client.pubsub(), name)
 
     def version(self) -> str:
@@ -205,12 +205,12 @@ class Link:
         return found
 
     def drop_connections(self) -> None:
-        """Let go of connections that are not in use: they may lead to a server that was demoted."""
+        """Close idle connections: they may lead to a server that was demoted."""
         self.client.connection_pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:
-        """Close the connections. A later call opens others."""
-        if self._own is not None:  # pragma: no branch - a child that has not asked yet
+        """Close the connections. A later call opens new ones."""
+        if self._own is not None:  # pragma: no branch - a child that has made no call yet
             self._close(self._own)
 
     def _close(self, client: Any) -> None:
@@ -218,7 +218,7 @@ class Link:
 
 
 class Bell:
-    """Waits for a message on a channel, over a connection of its own."""
+    """A latch: waits for a message on a channel, over a connection of its own."""
 
     def __init__(self, pubsub: Any, channel: bytes) -> None:
         self._pubsub = pubsub
@@ -230,16 +230,16 @@ class Bell:
             raise
 
     def wait(self, seconds: float) -> None:
-        """Return when a message comes, the server's word that it listens included, or `seconds`."""
+        """Return after the next message (the confirmation of the subscription too) or `seconds`."""
         self._pubsub.get_message(timeout=seconds)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._pubsub.close()
 
 
 def failure(error: Exception) -> CacheUnavailable | None:
-    """Return what to raise for an error that comes from the server's state and not from ours."""
+    """Return the exception for an error caused by the server's state; None for any other."""
     if isinstance(error, _REFUSED) or any(code in str(error) for code in _REFUSALS):
         return Refused(f"the server refuses: {error}")
     if isinstance(error, _CUT):
@@ -250,22 +250,22 @@ def failure(error: Exception) -> CacheUnavailable | None:
 
 
 class ClusterLink(Link):
-    """The way to a cluster: steps with keys of one slot are one moment, others go key by key."""
+    """The link to a cluster: steps with keys of one slot are atomic; others go key by key."""
 
     def _prepared(self, client: Any) -> Any:
-        """Have the client know nodes without slots too, and not wait in line to ask for others."""
+        """Make the client know nodes without slots, and not queue to ask for owners."""
         nodes.meet_strangers(client)
         nodes.ask_one_at_a_time(client)
         return super()._prepared(client)
 
     def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
-        """Return the texts at `names`, in one trip to each node."""
+        """Return the texts at `names`, in one round trip to each node."""
         if self._in_one_slot(names):
             return super().get_many(names)
         return _texts(self._each([("GET", name) for name in names]), names)
 
     def set_many(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        """Put all values at their names, in one trip to each node."""
+        """Store all values at their names, in one round trip to each node."""
         if self._in_one_slot([name for name, _, _ in entries]):
             super().set_many(entries)
             return
@@ -275,18 +275,18 @@ class ClusterLink(Link):
         self._each(commands)
 
     def remove(self, names: Sequence[bytes]) -> int:
-        """Remove what is at `names`, slot by slot; return how many entries that were."""
+        """Remove what is stored at `names`, slot by slot; return how many entries that were."""
         slots: dict[int, list[bytes]] = {}
         for name in names:
             slots.setdefault(self.client.keyslot(name), []).append(name)
         return sum(super(ClusterLink, self).remove(part) for part in slots.values())
 
     def rows(self, names: Sequence[bytes]) -> list[tuple[bytes, bytes, int]]:
-        """Return name, value and milliseconds left of those that are live, as `get_many` does."""
+        """Return name, value and remaining milliseconds of the live ones, as `get_many` does."""
         if self._in_one_slot(names):
             return super().rows(names)
-        # The life before the value and after it, and then the shorter one: another value may be set
-        # in between, and none comes with a deadline later than its own.
+        # The ttl is read before and after the value, and the shorter one is used: another value may
+        # be set in between, and no value may come with a deadline later than its own.
         commands = [(verb, name) for name in names for verb in ("PTTL", "GET", "PTTL")]
         answers = self._each(commands)
         rows = zip(names, answers[1::3], answers[::3], answers[2::3], strict=True)
@@ -297,10 +297,10 @@ class ClusterLink(Link):
         ]
 
     def scan(self, cursor: Any, pattern: bytes, kind: str | None = None) -> tuple[Any, list[bytes]]:
-        """Do what a single server does, on one primary after the other.
+        """Scan one primary after the other.
 
-        A key on its way to a node that has been walked over is not missed: who took slots over
-        meanwhile is walked over again.
+        A key that moves to a node that has already been scanned is not missed: nodes that received
+        slots meanwhile are scanned again.
         """
         if cursor is None:
             found = nodes.primaries(self.client)
@@ -318,22 +318,22 @@ class ClusterLink(Link):
         return ((left, at, before) if left else None), names
 
     def unlink(self, names: Iterable[bytes]) -> int:
-        """Remove what is at `names`, in one trip to each node; return how many names that were."""
+        """Remove what is stored at `names`, in one round trip to each node; return how many."""
         return sum(self._each([("UNLINK", name) for name in names]))
 
     def drop_connections(self) -> None:
-        """Ask the nodes who is a primary now."""
+        """Ask the nodes which of them are primaries now."""
         with contextlib.suppress(*ServerError):
             self.client.nodes_manager.initialize()
 
     def _close(self, client: Any) -> None:
         client.close()
-        # Without one redis-py sends commands anywhere, and its pipelines fail.
+        # Without a default node redis-py sends commands to any node, and its pipelines fail.
         for node in client.get_primaries()[:1]:
             client.set_default_node(node)
 
     def _asked(self) -> dict[str, Any]:
-        # By the client, which looks for other nodes where this one is gone.
+        # Sent by the client, which tries other nodes if one is gone.
         found: dict[str, Any] = self.client.info(target_nodes=RedisCluster.RANDOM)
         return found
 
@@ -341,15 +341,15 @@ class ClusterLink(Link):
         return len({self.client.keyslot(name) for name in names}) == 1
 
     def _each(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """Make commands of one key each, together."""
-        make: Any = PipelineCommand  # which redis-py has no types for
+        """Send commands of one key each, together."""
+        make: Any = PipelineCommand  # redis-py has no types for it
         stack = [make(command, position=at) for at, command in enumerate(commands)]
         with self.client.pipeline() as pipeline:
             answers = pipeline.send_cluster_commands(
                 stack, raise_on_error=False, allow_redirections=False
             )
-        # Those sent on, one by one, but no further than the first that fails: redis-py itself would
-        # wait for a silent node once for each of its keys.
+        # Redirected commands are sent again one by one, up to the first that fails: redis-py itself
+        # would wait for a silent node once for each of its keys.
         return [
             self._again(*command.args) if isinstance(answer, _AGAIN) else _answer(answer)
             for command, answer in zip(stack, answers, strict=True)
@@ -363,7 +363,7 @@ class ClusterLink(Link):
 
 
 def _answer(answer: Any) -> Any:
-    """Return an answer, or raise it; there is no text to GET where there is a lease."""
+    """Return an answer, or raise it if it is an error; None where a lease is instead of a text."""
     if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
         return None
     if isinstance(answer, Exception):
@@ -372,12 +372,12 @@ def _answer(answer: Any) -> Any:
 
 
 def _shorter(one: int, other: int) -> int:
-    """Return the shorter of two lives in milliseconds, -1 being for ever."""
+    """Return the shorter of two ttls in milliseconds; -1 means for ever."""
     return max(one, other) if -1 in (one, other) else min(one, other)
 
 
 def _texts(answer: Any, names: Sequence[bytes]) -> list[bytes | None]:
-    """Return an answer that has a text, or None, for each of the names."""
+    """Return the answer after checking that it has a text or None for each name."""
     if type(answer) is list and len(answer) == len(names) and set(map(type, answer)) <= _TEXTS:
         return answer
     raise InvalidResponse(f"{type(answer).__name__} for {len(names)} texts")

@@ -1,19 +1,19 @@
-"""Lives as the server takes them, in milliseconds, however long they are.
+"""The ttl encoding: a ttl of any length as milliseconds that the server accepts.
 
-The server adds what it gets to its clock, in 64 bits, and Lua writes whole numbers out up to
-10**17. So 140,000 years are counted one by one, and what is longer by its logarithm: it never ends,
-but no finite life comes back as another one, nor as for ever.
+The server adds the milliseconds to its clock in 64 bits, and Lua writes whole numbers in full up to
+10**17. So up to 140,000 years are encoded as milliseconds, and longer ttls by their logarithm. Such
+an entry never expires in practice, but its ttl comes back as the finite number that it was.
 """
 
 from math import inf, log2, nextafter
 
-_COUNTED = 52  # the logarithm of the longest life that is counted
-_LARGEST = nextafter(1024, 0)  # a float's
-_DOUBLING = 2**46  # what each doubling beyond adds: 972 of them, up to the largest float
+_COUNTED = 52  # the logarithm of the longest ttl that is encoded as milliseconds
+_LARGEST = nextafter(1024, 0)  # the largest exponent of a float
+_DOUBLING = 2**46  # what each doubling beyond adds; there are 972 up to the largest float
 
 
 def ticks(life: float, per_second: int) -> bytes:
-    """Return `life` seconds as the server takes them, b"" for ever; the least is one tick."""
+    """Return `life` seconds in the server's form, at least one tick; b"" means never."""
     if life == inf:
         return b""
     if life * per_second <= 2**_COUNTED:
@@ -23,7 +23,7 @@ def ticks(life: float, per_second: int) -> bytes:
 
 
 def seconds(left: int, per_second: int) -> float:
-    """Return what the server's answer, -1 being for ever, is in seconds."""
+    """Return the seconds that the server's answer stands for; -1 means never."""
     if left == -1:
         return inf
     if left <= 2**_COUNTED:

@@ -1,8 +1,8 @@
-"""What keys are called on the server: a namespace's text, a colon, and the cache's key.
+"""The names of keys on the server: the text of the namespace, a colon, and the cache's key.
 
-`%`, `:`, `{` and `}` in a namespace are escaped as in URLs, so the first colon ends it: no name of
-one namespace begins with the prefix of another. With `one_slot` the namespace is a hash tag, by
-which a cluster keeps all its keys in one slot.
+`%`, `:`, `{` and `}` in a namespace are escaped as in URLs, so the first colon ends it: no name in
+one namespace begins with the prefix of another. With `one_slot` the namespace is a hash tag, which
+makes a cluster store all its keys in one slot.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ class Names:
     """Turns keys into names on the server and back."""
 
     def __init__(self, namespace: str, one_slot: bool = False) -> None:
-        """Raise TypeError for what is no str, ValueError for an empty one."""
+        """Raise TypeError if the namespace is not a str, ValueError if it is empty."""
         if not isinstance(namespace, str):
             raise TypeError(f"a namespace must be a str, not {type(namespace).__name__}")
         if not namespace:
@@ -30,12 +30,12 @@ class Names:
         self._size = len(self.prefix)
 
     def name(self, key: str) -> bytes:
-        """Return what `key` is called."""
+        """Return the name of `key`."""
         return self.prefix + key.encode("utf-8", "surrogatepass")
 
     def name_all(self, keys: Sequence[str]) -> list[bytes]:
-        """Return what `keys`, of which there is one at least, are called."""
-        # Encoded together, in a third of the time, unless there are newlines or lone surrogates.
+        """Return the names of `keys`, of which there is at least one."""
+        # Encoding them together takes a third of the time. Newlines or lone surrogates prevent it.
         between = "\n" + self._text_prefix
         try:
             names = (self._text_prefix + between.join(keys)).encode().split(b"\n")
@@ -44,22 +44,22 @@ class Names:
         return names if len(names) == len(keys) else [self.name(key) for key in keys]
 
     def key(self, name: bytes) -> str:
-        """Return the key with that name. Raises UnicodeDecodeError for a name none of ours has."""
+        """Return the key with that name. Raises UnicodeDecodeError for a foreign name."""
         return name[self._size :].decode("utf-8", "surrogatepass")
 
     def scan_pattern(self, glob: Glob) -> bytes:
-        """Return a pattern for the server that all matches of `glob` match, and only our names.
+        """Return a pattern for the server that matches all matches of `glob`, and only our names.
 
-        Only what its matches begin with: the server's globs are over bytes, and a hostile one can
-        keep it busy for ever.
+        It consists of the literal prefix of `glob` only: the server matches bytes, and a hostile
+        pattern could keep it busy for ever.
         """
         return escape(self._text_prefix + glob.prefix).encode("utf-8", "surrogatepass") + b"*"
 
     def selected(self, names: list[bytes], glob: Glob) -> list[bytes]:
         """Return those of `names`, found by the glob's `scan_pattern`, whose keys match."""
-        if glob.pattern == escape(glob.prefix) + "*":  # as the server has seen to
+        if glob.pattern == escape(glob.prefix) + "*":  # the server has already matched it
             with contextlib.suppress(UnicodeDecodeError):
-                # All at once: no character of several bytes goes over a newline.
+                # All at once: a newline is never part of a character of several bytes.
                 b"\n".join(names).decode("utf-8", "surrogatepass")
                 return names
         return [name for name, _ in self.matching(names, glob)]
@@ -70,7 +70,7 @@ class Names:
         for name in names:
             try:
                 key = self.key(name)
-            except UnicodeDecodeError:  # put there by somebody else
+            except UnicodeDecodeError:  # a foreign key
                 continue
             if glob.matches(key):
                 pairs.append((name, key))

@@ -1,8 +1,8 @@
-"""Which nodes of a cluster may have keys: more than those that redis-py knows of.
+"""Finds all nodes of a cluster that may have keys, including those that redis-py does not know.
 
-That one has asked once who owns which slots, and learns of changes by where it is sent on to. So it
-knows no node that has joined until a key is asked for whose slot went there, and none that owns no
-slot yet, while keys of slots on their way are there already.
+redis-py asks once which node owns which slots, and learns of changes by redirections. So it does
+not know a node that has joined until it asks for a key whose slot moved there. It does not know a
+node without slots at all, although keys of slots that are moving there are already on it.
 """
 
 import os
@@ -14,23 +14,23 @@ from redis.cluster import PRIMARY, ClusterNode, RedisCluster, get_node_name
 
 _NOT_THERE = {"noaddr", "handshake", "fail", "fail?"}
 
-Slots = list[list[str]]  # the first and the last of each range, or one slot alone
+Slots = list[list[str]]  # the first and the last of each range, or a single slot
 
 
 class Primary(NamedTuple):
-    """A node as the client has it, and what slots it has."""
+    """A node, as the client represents it, and its slots."""
 
     node: Any
     slots: Slots
 
 
 def meet_strangers(client: Any) -> None:
-    """Have the client take whoever it is sent on to for a primary.
+    """Make the client treat every node that it is redirected to as a primary.
 
-    It would make None of a node that has no slots yet, give the connection that sent it there back
-    twice, so that two threads may share it, and end in an AttributeError.
+    Otherwise, for a node without slots, it gets None, returns the connection to its pool twice, so
+    that two threads may share it, and fails with an AttributeError.
     """
-    if "get_node" in vars(client):  # another cache shares the client
+    if "get_node" in vars(client):  # done already: another cache shares the client
         return
     known = client.get_node
 
@@ -45,19 +45,19 @@ def meet_strangers(client: Any) -> None:
 
 
 def ask_one_at_a_time(client: Any) -> None:
-    """Have one thread at a time ask for the slots' owners, and the others go on with those known.
+    """Let one thread at a time ask for the slots' owners; others go on with the known ones.
 
-    They would wait for it, and then ask too, one after the other, where it has not succeeded: with
-    nodes that are silent the last of thirty threads waits for half a minute.
+    Otherwise they would wait for it and, if it failed, ask too, one after the other. With silent
+    nodes the last of thirty threads would wait for half a minute.
     """
     manager = client.nodes_manager
     if "initialize" in vars(manager):
         return
     ask, nodes = manager.initialize, dict(manager.startup_nodes)
-    asking: dict[int, threading.Lock] = {}  # by process, as a fork may happen meanwhile
+    asking: dict[int, threading.Lock] = {}  # by process id, since a fork may happen meanwhile
 
     def initialize(*given: Any, **options: Any) -> None:
-        # redis-py 6 forgets each node that fails, and once all have it knows none for good.
+        # redis-py 6 forgets each node that fails. Once all have failed it knows none.
         if not manager.startup_nodes:  # pragma: no cover - redis-py 6 only
             manager.startup_nodes.update(nodes)
         lock = asking.setdefault(os.getpid(), threading.Lock())
@@ -77,12 +77,12 @@ def _met(client: Any, host: str, port: int) -> Any:
 
 
 def primaries(client: Any) -> dict[str, Primary]:
-    """Return the primaries there are now, by their names.
+    """Return the present primaries by name.
 
-    Asks one of them, and has the client ask for the slots' owners where it knows others.
+    Asks one of them. If the client knows others, makes it ask for the slots' owners.
     """
     told = client.execute_command("CLUSTER NODES", target_nodes=RedisCluster.RANDOM)
-    if any(address.startswith(":") for address in told):  # a node that has met no other
+    if any(address.startswith(":") for address in told):  # a node that knows no other
         return {name: Primary(node, []) for name, node in _known(client).items()}
     lines = [
         (_names(client, address, line), line) for address, line in told.items() if _may_have(line)
@@ -109,7 +109,7 @@ def _known(client: Any) -> dict[str, Any]:
 
 
 def _may_have(line: Mapping[str, Any]) -> bool:
-    """Tell whether a node may have keys that are not those of a primary it follows."""
+    """Tell whether a node may have keys of its own: it is no replica."""
     flags = set(line["flags"].split(","))
     return "master" in flags and bool(
         line["slots"] or (line["connected"] and not flags & _NOT_THERE)
@@ -117,7 +117,7 @@ def _may_have(line: Mapping[str, Any]) -> bool:
 
 
 def _names(client: Any, address: str, line: Mapping[str, Any]) -> list[str]:
-    """Return what the client may call a node: by its host's name, if it has one, or its address."""
+    """Return the names that the client may use for a node: by host name, if any, and by address."""
     host, _, port = address.rpartition(":")
     hosts = (line["hostname"], host)
     places = [client.nodes_manager.remap_host_port(host, int(port)) for host in hosts if host]
@@ -125,10 +125,10 @@ def _names(client: Any, address: str, line: Mapping[str, Any]) -> list[str]:
 
 
 def which_took_over(client: Any, before: Mapping[str, Primary]) -> list[Any]:
-    """Return those of the nodes that have slots, or are about to, which they had not `before`."""
+    """Return the nodes that have, or are about to get, slots that they did not have `before`."""
     found = []
     for name, (node, _) in primaries(client).items():
-        # Which slots are on their way only the node itself says.
+        # Only the node itself reports which slots are moving to it.
         told = client.get_redis_connection(node).execute_command("CLUSTER NODES")
         [own] = [line for line in told.values() if "myself" in line["flags"]]
         importing = any(move["state"] == "importing" for move in own["migrations"])

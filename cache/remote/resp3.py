@@ -1,26 +1,26 @@
-"""Reads what a server says in RESP3, as it comes in: replies, and the pushes between them.
+"""An incremental parser of RESP3: replies, and the pushes between them.
 
-Of its own, and not redis-py's: that one begins a message anew with each part of it that arrives, so
-the news of a million deleted keys would take it minutes, and which of its releases hands pushes to
-whom differs.
+redis-py's parser is not used. It starts a message again with each part that arrives, so the
+invalidation of a million deleted keys would take it minutes; and its releases differ in how they
+handle pushes.
 """
 
 from typing import Any
 
-_MOST_LINE = 65_536  # bytes; what is longer is no line of a server's
+_MOST_LINE = 65_536  # bytes; no line of a server is longer
 _MOST_DIGITS = 18  # of a length
 
 
 class ReplyError(Exception):
-    """The server refused a command, or what came is no RESP3."""
+    """The server refused a command, or its data is not RESP3."""
 
 
 class Push(list[Any]):
-    """A message that answers no command."""
+    """A message that is no answer to a command."""
 
 
 class _Open:
-    """A list that is being read, and how many elements it still lacks."""
+    """A list that is being read, and the number of missing elements."""
 
     __slots__ = ("items", "missing")
 
@@ -30,17 +30,17 @@ class _Open:
 
 
 class Reader:
-    """Turns bytes into messages, in time proportional to their number, however they are cut."""
+    """Turns bytes into messages, in time proportional to their number, in parts of any size."""
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._open: list[_Open] = []  # lists within lists
+        self._open: list[_Open] = []  # nested lists
 
     def feed(self, data: bytes) -> list[Any]:
-        """Return the messages that `data` completes. An error of the server's is a ReplyError.
+        """Return the messages that `data` completes. An error reply becomes a ReplyError.
 
         Text and numbers are bytes, null is None, a map is the list of its keys and values. Raises
-        ReplyError where there is something else than RESP3.
+        ReplyError if the data is not RESP3.
         """
         buffer = self._buffer + data
         messages: list[Any] = []
@@ -77,7 +77,7 @@ class Reader:
         return messages
 
     def _complete(self, item: Any, messages: list[Any]) -> None:
-        """Put a finished item where it belongs, and the lists that it finishes."""
+        """Append a finished item to its list, and each list that it completes to the outer one."""
         while self._open:
             innermost = self._open[-1]
             innermost.items.append(item)

@@ -1,16 +1,17 @@
-"""The steps that the server does as one: small Lua scripts, sent by digest.
+"""Atomic steps on the server: small Lua scripts, sent by digest.
 
-While a factory runs somewhere in the fleet, its key holds a lease: a hash with the owner's token,
-which is no string. So GET, MGET and `SCAN … TYPE string` do not see it, SET overwrites it and
-UNLINK removes it, which is how the owner learns that its value is not to be stored; each script
-takes what is no string for absent. One key per script, or keys of one kind: a cluster can run it.
+While a factory runs somewhere in the fleet, its key holds a lease: a hash with the owner's token. A
+hash is not a string, so GET, MGET and `SCAN … TYPE string` do not see it, SET overwrites it and
+UNLINK removes it. From that the owner learns that its value must not be stored. Each script treats
+a key that is not a string as absent. A script has one key, or keys of one kind, so a cluster can
+run it.
 """
 
 import hashlib
 
 
 class Script:
-    """A script, the digest that the server knows it by, and the types that its answers have."""
+    """A script, its digest on the server, and the types of its answers."""
 
     def __init__(self, text: str, *answer: type) -> None:
         self.text = text.encode()
@@ -33,7 +34,7 @@ local function owned(key, token)
 end
 """
 
-# value, ms; '1' where there must be a live entry, '0' where there must be none → 1 where stored
+# value, ms; '1' if a live entry is required, '0' if none may be there → 1 if stored
 PUT_IF = Script(
     _PUT
     + _LIVE
@@ -54,7 +55,7 @@ for at, key in ipairs(KEYS) do put(key, ARGV[2 * at - 1], ARGV[2 * at]) end
     type(None),
 )
 
-# → the value, or nil; the key is free in any case
+# → the value, or nil; the key is free afterwards
 POP = Script(
     _LIVE
     + """
@@ -66,7 +67,7 @@ return value
     type(None),
 )
 
-# → how many live entries went
+# → how many live entries were removed
 REMOVE = Script(
     _LIVE
     + """
@@ -80,7 +81,7 @@ return removed
     int,
 )
 
-# → ms left, -1 for ever, -2 where there is no live entry
+# → remaining ms; -1: for ever; -2: no live entry
 TTL = Script(
     _LIVE
     + """
@@ -89,7 +90,7 @@ return live(KEYS[1]) and redis.call('PTTL', KEYS[1]) or -2
     int,
 )
 
-# ms → 1 where a live entry got them
+# ms → 1 if there was a live entry
 TOUCH = Script(
     _LIVE
     + """
@@ -142,7 +143,7 @@ return {1, text}
     list,
 )
 
-# former value, new value → 1 where the former was there still; the deadline stays
+# former value, new value → 1 if the former value was still there; the deadline stays
 EXCHANGE = Script(
     _LIVE
     + """
@@ -153,7 +154,7 @@ return 1
     int,
 )
 
-# → value and ms left (-1 for ever) of each key; nil and -2 for one that is not live
+# → value and remaining ms (-1: for ever) of each key; nil and -2 if it is not live
 ROWS = Script(
     _LIVE
     + """
@@ -190,7 +191,7 @@ return {0}
     list,
 )
 
-# token, ms → 1 where the lease is the token's still
+# token, ms → 1 if the token still holds the lease
 RENEW = Script(
     _OWNED
     + """
@@ -199,7 +200,7 @@ return owned(KEYS[1], ARGV[1]) and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0
     int,
 )
 
-# token, value, ms → 1 where stored; those who wait are told on the channel of the key's name
+# token, value, ms → 1 if stored; waiters are notified on the channel of the key's name
 LAND = Script(
     _PUT
     + _OWNED
@@ -212,7 +213,7 @@ return 1
     int,
 )
 
-# token → 1 where freed
+# token → 1 if the lease was released
 FREE = Script(
     _OWNED
     + """

@@ -1,4 +1,4 @@
-"""Rows of texts and numbers that are put aside, in a temporary file, and read back in order."""
+"""Rows of texts and numbers, stored in a temporary file and read back in order."""
 
 import marshal
 import tempfile
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 
 class Spool:
-    """A list that does not take memory. The file has no name, and goes with the `with` block."""
+    """A list on disk. The file has no name, and is removed at the end of the `with` block."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -21,7 +21,7 @@ class Spool:
         self.size += len(rows)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Iterate over all rows, from the first; only once all have been put."""
+        """Iterate over all rows in order; only after all have been put."""
         self._file.seek(0)
         for _ in range(self._parts):
             yield from marshal.load(self._file)

@@ -1,8 +1,8 @@
-"""Clients with the settings of another one, and with locks and connections of their own.
+"""Clients with the settings of another client, and with locks and connections of their own.
 
-redis-py guards its pools by locks, and they cannot be taken along. In a forked child another thread
-of the parent may hold them for ever; in a finalizer, which may run in the middle of anything, they
-are locks beside the cache's, and two threads that hold one each may wait for each other.
+redis-py guards its pools by locks, which another client must not share. In a forked child, they may
+be held for ever by a thread of the parent. In a finalizer, which may run in the middle of anything,
+they are a second lock beside the cache's, and two threads that hold one each would deadlock.
 """
 
 import codecs
@@ -12,11 +12,11 @@ from typing import Any
 import redis
 from redis.cluster import ClusterNode
 
-# The first connection to a host imports this, and one that a finalizer makes in the middle of that
-# finds "unknown encoding: idna".
+# The first connection to a host imports this codec. A finalizer that connects in the middle of that
+# import would get "unknown encoding: idna".
 codecs.lookup("idna")
 
-# What a pool puts into the options of its connections, and makes for itself.
+# Options of the connections that each pool creates for itself.
 _ITS_OWN = {
     "connection_pool",
     "event_dispatcher",
@@ -27,7 +27,7 @@ _ITS_OWN = {
     "orig_socket_connect_timeout",
     "orig_socket_timeout",
 }
-# The parameters of pools that are none of their connections'.
+# Parameters of pools that are not parameters of their connections.
 _OF_POOLS = ("max_connections", "timeout", "queue_class", "is_master", "check_connection")
 _OF_CLUSTERS = ("retry", "reinitialize_steps", "load_balancing_strategy")
 _OF_MANAGERS = (
@@ -37,9 +37,9 @@ _OF_MANAGERS = (
 
 
 def twin(client: Any) -> Any:
-    """Return a client that knows what `client` was told, and shares nothing that changes.
+    """Return a client with the settings of `client` that shares no mutable state with it.
 
-    For a cluster's this asks the nodes, and raises what redis-py raises where none answers.
+    For a client of a cluster this asks the nodes, and raises what redis-py raises if none answers.
     """
     return _cluster(client) if hasattr(client, "get_primaries") else _single(client)
 
@@ -59,13 +59,13 @@ def _single(client: Any) -> Any:
 def _cluster(client: Any) -> Any:
     manager = client.nodes_manager
     known = {**manager.startup_nodes, **manager.nodes_cache}
-    make: Any = ClusterNode  # which redis-py has no types for
+    make: Any = ClusterNode  # redis-py has no types for it
     options = _options(manager.connection_kwargs)
     options["redis_connect_func"] = client.user_on_connect_func
     for owner, names in ((client, _OF_CLUSTERS), (manager, _OF_MANAGERS)):
         for name in names:
             options[name.removeprefix("_")] = getattr(owner, name, None)
-    if client.read_from_replicas:  # else not even said, for redis-py warns of it
+    if client.read_from_replicas:  # otherwise not passed at all: redis-py warns about it
         options["read_from_replicas"] = True
     return type(client)(
         startup_nodes=[make(node.host, node.port) for node in known.values()], **options

@@ -1,12 +1,12 @@
-"""What values are on the server: numbers as the server writes them, all else as safe pickles.
+"""How values are stored on the server: numbers as the server writes them, others as safe pickles.
 
     an int of 64 bits    its digits, as INCRBY has them
     a float              the shortest text that reads back as the same float: 5.0, 1e+16, inf
     anything else        \\x80…, a pickle of plain data and trusted classes (see `plain`)
     with a secret        \\x00, a seal of 32 bytes, and the pickle
 
-The seal covers the name too, so a value moved to another key is refused. Numbers have none: the
-server adds to them.
+The seal covers the name too, so a value that was moved to another key is refused. Numbers have no
+seal, because the server adds to them.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ _MOST_DIGITS = 400  # no float's text is longer than its 308 digits before the p
 _LARGEST = 2**63 - 1
 _SEALED = b"\x00"
 _SEAL = 32  # bytes
-# The pickle of a str of up to 255 bytes, as most values are, lies between these two: the protocol,
-# the length of what follows, and that of the text; a note of the text, and the end.
+# The pickle of a str of up to 255 bytes, the commonest value, lies between these two: the protocol,
+# the length of what follows, and the length of the text; then MEMOIZE and the end.
 _TEXT_HEADS = [
     b"\x80\x05\x95" + (size + 4).to_bytes(8, "little") + b"\x8c" + bytes((size,))
     for size in range(256)
@@ -41,11 +41,11 @@ class Values:
         self._codec = codec
         self._key: bytes | None = None
         if secret is not None:
-            # blake2b takes keys of up to 64 bytes; hashed, secrets of any length stay apart.
+            # blake2b takes keys of up to 64 bytes; a hash keeps longer secrets distinct.
             self._key = hashlib.blake2b(secret, person=b"cache secret").digest()
 
     def encode(self, value: Any, key: str, name: bytes) -> bytes:
-        """Return `value` as bytes. Raises SnapshotError, with the key and the type, if refused."""
+        """Return `value` as bytes. A refused one raises SnapshotError that names key and type."""
         kind = type(value)
         if kind is int and -_LARGEST <= value <= _LARGEST:
             return b"%d" % value
@@ -64,7 +64,8 @@ class Values:
         if self._key is None:
             size = len(raw) - _AROUND_TEXT
             if 0 <= size < 256 and raw.startswith(_TEXT_HEADS[size]) and raw.endswith(_TEXT_TAIL):
-                # Flat: it takes a tenth of the time of an unpickler, which takes lone surrogates.
+                # Flat for speed: a tenth of an unpickler's time. Lone surrogates need the
+                # unpickler.
                 try:
                     return raw[_TEXT_AT:_TEXT_END].decode()
                 except UnicodeDecodeError:

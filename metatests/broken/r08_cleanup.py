@@ -175,7 +175,13 @@ DEVIATIONS = [
     breaks(
         "R8.4",
         "close may be called once",
-        (START, "with contextlib.suppress(RuntimeError):", "if True:"),
+        (START, "except told_already:", "except ZeroDivisionError:"),
+    ),
+    breaks(
+        "R8.4",
+        "what ends the thread looks up a global",
+        (START, "except told_already:", "except sys.modules['builtins'].RuntimeError:"),
+        (START, "            release()", "            threading.get_ident(); release()"),
     ),
     breaks(
         "R8.4",

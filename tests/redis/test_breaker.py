@@ -329,7 +329,7 @@ def test_who_is_refused_is_told_of_a_probe(breaker, clock):
     clock.now += 10
     breaker.allow()
 
-    with pytest.raises(CacheUnavailable, match="a probe of it is under way"):
+    with pytest.raises(CacheUnavailable, match="a probe is under way"):
         breaker.allow()
 
 

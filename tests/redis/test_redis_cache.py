@@ -181,7 +181,7 @@ def test_what_is_no_number_is_not_counted_with_and_stays(server, cache, value):
     before = server.client().get("cache:k")
 
     with pytest.raises(
-        ValueError, match=f"'k' is no number to count with but {type(value).__name__}"
+        ValueError, match=f"the value at 'k' is a {type(value).__name__}, not a number"
     ):
         cache.increment("k")
 
