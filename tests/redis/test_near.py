@@ -50,6 +50,19 @@ def test_a_fetched_value_is_read_until_it_is_invalidated(near):
     assert read(near) is None
 
 
+def test_what_is_not_here_or_not_trusted_is_a_key_error(near, clock):
+    fetch(near, ttl=10)
+    near.distrust()
+    with pytest.raises(KeyError, match="k"):
+        near.read("k")
+    near.trust(inf)
+    clock.tick(10)
+
+    for key in ("k", "other"):
+        with pytest.raises(KeyError, match=key):
+            near.read(key)
+
+
 def test_a_value_fetched_before_an_invalidation_arrives_is_never_stored_after_it(near):
     token = near.begin("k")
     near.invalidate(["k"])
@@ -475,6 +488,37 @@ def test_a_fetch_may_end_in_a_forked_child_that_it_did_not_begin_in(near):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def cleaners():
+    """Return how many cleanup threads run."""
+    return [each.name for each in threading.enumerate()].count("cache-cleanup")
+
+
+def test_a_forked_child_trusts_nothing_and_has_nothing_from_before(near):
+    """No fetch, no bell, no entry; and a cleanup thread of its own."""
+    fetch(near)
+    token, bell = near.begin("slow"), near.bell("k")
+    rung = []
+    bell.ring = lambda: rung.append(1)
+    before = cleaners()
+    reading, writing = os.pipe()
+
+    child = os.fork()
+    if not child:
+        found = [near.trusted(), near.keys(), near.get("k"), cleaners() == before]
+        near.trust(inf)
+        near.invalidate(["k"])
+        found += [rung, near.begin("slow").fetches is token.fetches]
+        os.write(writing, repr(found).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    told = os.read(reading, 1000).decode()
+    os.close(reading)
+    os.close(writing)
+
+    assert told == repr([False, [], None, True, [], False])
+    assert read(near) == "v1"
+
+
 @pytest.mark.parametrize("bound", [0, -1, inf, float("nan")])
 def test_the_bound_is_finite_and_above_zero(bound):
     with pytest.raises(ValueError, match="bound"):
@@ -570,6 +614,19 @@ def test_a_bell_rings_at_the_invalidation_of_its_key(near):
         waiting.result(PATIENCE / 2)
     bell.close()
     other.close()
+
+
+def test_a_new_bell_is_waited_for(near):
+    bell = near.bell("k")
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bell.wait, PATIENCE)
+        woken = wait([waiting], 0.05).done
+        near.invalidate(["k"])
+        waiting.result(PATIENCE / 2)
+    bell.close()
+
+    assert woken == set()
 
 
 def test_a_bell_that_does_not_ring_is_waited_for(near):

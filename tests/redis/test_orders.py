@@ -383,6 +383,18 @@ def test_who_waits_for_another_process_misses_no_end_of_its_factory(
     assert took < PATIENCE / 2
 
 
+@pytest.mark.parametrize(
+    ("factory", "keep"), [(lambda: 1, False), (lambda: 1 // 0, True), (lambda: iter([]), True)]
+)
+def test_what_is_not_stored_leaves_no_lease(server, pair, factory, keep):
+    cache, _, _ = pair
+
+    with contextlib.suppress(ZeroDivisionError, TypeError):
+        cache.get_or_set("k", factory, store_if=lambda value: keep)
+
+    assert server.client().keys() == []
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_who_has_lost_its_lease_leaves_that_of_another_alone(server, pair, fails):
     cache, _, other = pair

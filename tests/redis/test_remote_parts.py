@@ -86,6 +86,13 @@ def test_a_name_leads_back_to_its_key(key):
     assert names.scan_pattern(compile_glob(key)) == names.name(key) + b"*"
 
 
+def test_a_namespace_is_not_empty_and_is_kept_as_it_was_given():
+    with pytest.raises(ValueError, match="must not be empty"):
+        Names("")
+
+    assert Names("a:b").namespace == "a:b"
+
+
 def test_a_namespace_of_another_type_is_named():
     with pytest.raises(TypeError, match="must be a str, not bytes"):
         Names(b"shop")
@@ -418,6 +425,7 @@ def test_begun_anew_it_owes_the_same_and_waits_for_no_other_thread(calls_over, w
 
     assert done == {settled}
     assert (removed, way.removed) == (["k*"], [b"a"])
+    assert way.dropped == 1  # the link begins anew, too
 
 
 @pytest.mark.parametrize(("life", "ms"), [(10.0, b"10000"), (0.0014, b"1"), (1e-9, b"1")])
@@ -524,6 +532,20 @@ def test_two_leases_are_not_taken_at_once():
             pass
 
     assert came[0] == set()
+
+
+def test_the_thread_does_not_end_while_a_lease_is_taken(wait_until):
+    """Whoever takes one has the lock, and counts on the thread that runs."""
+    lock = threading.RLock()
+    leases = Leases(0.03, lambda name, token: None, lock)
+
+    with leases.holding(b"k", b"token"):
+        lock.acquire()
+    ended = wait_until(lambda: not renewers(), 0.1)
+    lock.release()
+
+    assert not ended
+    assert wait_until(lambda: not renewers())
 
 
 def test_begun_anew_it_renews_no_lease_from_before(wait_until):

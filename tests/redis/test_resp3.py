@@ -100,3 +100,10 @@ def test_time_is_proportional_to_what_comes_in(waits):
         return took
 
     assert min(taken(40_000) for _ in range(3)) < 12 * min(taken(10_000) for _ in range(3))
+
+
+def test_a_length_has_at_most_18_digits():
+    assert Reader().feed(b"$000000000000000002\r\nab\r\n") == [b"ab"]
+
+    with pytest.raises(ReplyError, match=r"not RESP3: a length of b'0{18}'$"):
+        Reader().feed(b"$0000000000000000002\r\nab\r\n")
