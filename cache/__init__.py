@@ -9,6 +9,7 @@ from typing import Any
 from .connect import connect, with_redis
 from .core import DistributedCache
 from .errors import CacheError, CacheUnavailable, SnapshotError
+from .fingerprint import fingerprint
 from .health import Health
 from .patterns import escape
 from .portable import Portable
@@ -28,6 +29,7 @@ __all__ = [
     "SnapshotError",
     "connect",
     "escape",
+    "fingerprint",
 ]
 
 

@@ -1,9 +1,9 @@
 """The methods that every engine has in terms of its other ones, the mapping protocol above all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from types import GenericAlias, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
 from . import arguments
 from .memoize import Memoized
@@ -42,18 +42,43 @@ class CacheMixin(_Base[V]):
         """Take `amount` from the number at `key`: `increment(key, -amount)`."""
         return self.increment(key, -arguments.amount(amount), create=create, ttl=ttl)
 
+    @overload
+    def memoize(self, ttl: Callable[P, R], /) -> Memoized[P, R]: ...
+    @overload
     def memoize(
         self,
         ttl: float | timedelta | None = None,
-        key: Callable[..., str] | None = None,
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        *,
+        key: Callable[..., str | tuple[Any, ...]] | None = None,
+        prefix: str | None = None,
+        ignore: Collection[str] = (),
+        store_if: Callable[[Any], object] | None = None,
+    ) -> Callable[[Callable[P, R]], Memoized[P, R]]: ...
+    def memoize(
+        self,
+        ttl: Any = None,
+        *,
+        key: Callable[..., str | tuple[Any, ...]] | None = None,
+        prefix: str | None = None,
+        ignore: Collection[str] = (),
+        store_if: Callable[[Any], object] | None = None,
+    ) -> Any:
         """Return a decorator that caches what a function returns, by its arguments.
 
-        `ttl` as in `set`; `key` makes the key from the call's arguments where the default cannot.
-        The decorated function has `.key_for(...)`, `.invalidate(...)` and `.invalidate_all()`.
+        `@cache.memoize` and `@cache.memoize(ttl)` both work; `ttl` and `store_if` as in
+        `get_or_set`. A key is `module.qualname:` and a digest of the function's code and of every
+        argument, defaults included; each must be of a kind that `fingerprint` takes, else the call
+        is a TypeError. `ignore` names parameters that do not count. `key`, called with the call's
+        arguments, makes what follows the prefix instead: a str as it is, or a tuple that counts as
+        the arguments. `prefix` replaces `module.qualname:`. Lambdas, local functions and other
+        callables that no module's name stands for are cached for this one object, unless `prefix`
+        names them. Raises TypeError for what is no plain function: a coroutine function is none.
         """
-        life = None if ttl is None else arguments.seconds(ttl)
-        return memoize_in(self, life, key)
+        bare = callable(ttl) or isinstance(ttl, (classmethod, staticmethod))
+        life = None if ttl is None or bare else arguments.seconds(ttl)
+        engine: Any = self  # which has `_missed` beside the verbs of `Cache`
+        decorate = memoize_in(engine, life, key, prefix, ignore, store_if)
+        return decorate(ttl) if bare else decorate
 
     def __bool__(self) -> bool:
         """Return True: an empty cache is a cache."""

@@ -1,7 +1,7 @@
 """`Cache`: what every engine offers, as a type to annotate with."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
@@ -132,9 +132,27 @@ class Cache(Protocol[V]):
     def close(self) -> None:
         """Let go of threads and connections."""
 
+    @overload
+    def memoize(self, ttl: Callable[P, R], /) -> Memoized[P, R]: ...
+    @overload
     def memoize(
-        self, ttl: float | timedelta | None = None, key: Callable[..., str] | None = None
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        self,
+        ttl: float | timedelta | None = None,
+        *,
+        key: Callable[..., str | tuple[Any, ...]] | None = None,
+        prefix: str | None = None,
+        ignore: Collection[str] = (),
+        store_if: Callable[[Any], object] | None = None,
+    ) -> Callable[[Callable[P, R]], Memoized[P, R]]: ...
+    def memoize(
+        self,
+        ttl: Any = None,
+        *,
+        key: Callable[..., str | tuple[Any, ...]] | None = None,
+        prefix: str | None = None,
+        ignore: Collection[str] = (),
+        store_if: Callable[[Any], object] | None = None,
+    ) -> Any:
         """Return a decorator that caches what a function returns, by its arguments."""
 
     def __len__(self) -> int: ...

@@ -221,6 +221,61 @@ CLAUSES = {
     "R10.4": "A failed call changes nothing, but counts the read that it was.",
     "R10.5": "A cache is always true, empty or not, and equal only to itself.",
     "R10.6": "Pickling or copying a cache is a TypeError that points to `save`.",
+    "R11.1": (
+        "Two calls share a key exactly where the function is the same and all bound "
+        "arguments, defaults included, are equal in type and in value, at every depth: "
+        "`f(1, b=2)` and `f(a=1, b=2)` share one; `1`, `True` and `1.0` do not, nor do "
+        "`(1,)` and `(True,)`; the order of a dict's or a set's items does not matter; "
+        "values that compare equal and can still be told apart (`0.0` and `-0.0`, "
+        '`Decimal("1.0")` and `Decimal("1.00")`, one moment in two time zones) are not '
+        "equal here, and a NaN equals itself."
+    ),
+    "R11.2": (
+        "An argument enters a key only by a rendering that tells it from every other: the"
+        " plain data of R7.6, enums, dataclasses (every field, whatever its `repr=` or "
+        "`compare=`), named tuples, classes and module-level functions (by module and "
+        "qualified name), and containers of these; NumPy arrays and scalars and pandas "
+        "objects by dtype, shape and whole content where those libraries are loaded; "
+        "instances of a class with `__cache_key__()` by what it returns; anything else is"
+        " a TypeError that names the parameter and the remedies (`key=`, `ignore=`, "
+        "`__cache_key__`); no `repr`, `str`, `hash` or `id` of an unknown object ever "
+        "decides a key."
+    ),
+    "R11.3": (
+        "The default key is `module.qualname:` and a digest of at least 128 bits: no "
+        "argument's text stands in a key, so none reaches snapshots, servers or logs; "
+        "keys are the same in every process and on every supported Python."
+    ),
+    "R11.4": (
+        "`key=` makes the rest of the key from the call's arguments, a str as it is or a "
+        "tuple of values of R11.2; `prefix=` replaces `module.qualname:`, so "
+        '`memoize(prefix="user:", key=lambda id: str(id))` stores at `user:1`; `ignore=` '
+        "leaves parameters out by name."
+    ),
+    "R11.5": (
+        "Two functions never share results: one that replaces another of the same name "
+        "with other code (a notebook cell that is run again, a new release) starts cold; "
+        "lambdas, local functions and other callables without a module-level name are "
+        "cached for this one object, unless `prefix=` says otherwise."
+    ),
+    "R11.6": (
+        "It works on functions, methods, class methods and static methods, and through "
+        "`functools.partial`; bound attributes (`obj.method.invalidate(1)`) and type "
+        "checkers (mypy, pyright) see the signature without `self`."
+    ),
+    "R11.7": (
+        "The decorated function has `key_for`, `invalidate`, `invalidate_all`, `refresh` "
+        "(it calls and stores anew), `cache_info()` and `__wrapped__` (the uncached "
+        "function); `invalidate_all` removes what any process has stored under the "
+        "prefix, after a restart too."
+    ),
+    "R11.8": (
+        "A result that is awaitable, a generator or an iterator is a TypeError and is not"
+        " stored, with `get_or_set` alike; a coroutine function is refused by `memoize`; "
+        "exceptions are never stored, and the leader's exception reaches each waiter with"
+        " the leader's traceback intact."
+    ),
+    "R11.9": "Where `store_if(value)` is false the value is returned and not stored.",
 }
 
 # The clauses about a moment at which something expires: their tests turn the clock.

@@ -1,309 +1,389 @@
-"""`memoize`: keys from arguments, and the helpers on the decorated function."""
+"""`memoize` beyond its contract: how keys come about, and what type checkers make of it."""
 
-import dataclasses
-import datetime
-import decimal
-import enum
-import inspect
+import ast
+import collections
+import functools
+import gc
+import pathlib
+import pickle
 import subprocess
 import sys
-import typing
+import textwrap
+import weakref
 
 import pytest
 
-from cache.memoize import memoize
+from cache import DistributedCache, memoize
+from cache.functions import Identity, is_global
+from cache.memoize import CacheInfo
+from tests.process.test_interpreters import ROOT, pythons, run
 
 
-class Colour(enum.Enum):
-    RED = 1
-    BLUE = 2
+def module_level(number):
+    return [number]
 
 
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: object = None
+CACHE = DistributedCache()
 
 
-class Pair(typing.NamedTuple):
-    left: object
-    right: object
+@CACHE.memoize
+def memoized_here(number):
+    return [number]
 
 
-class Access(enum.Flag):
-    READ = 1
-    WRITE = 2
+def written(tmp_path, source, name="function"):
+    """Return the function of a module whose source is in a file."""
+    path = tmp_path / f"module_{len([*tmp_path.iterdir()])}.py"
+    path.write_text(textwrap.dedent(source))
+    namespace = {"__name__": "module", "functools": functools}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    return namespace[name]
 
 
-class Silent:
-    __repr__ = object.__repr__
-
-    def __str__(self):
-        return "Silent"
+def digest(function):
+    return Identity(function, closures=True).digest
 
 
-class Plain:
-    pass
+# -- code ----------------------------------------------------------------------------------------
 
 
-class Telling:
-    def __repr__(self):
-        return "Telling()"
+def test_comments_docstrings_and_layout_are_no_code(tmp_path):
+    plain = written(tmp_path, "def function(a):\n    return (a, 'x')\n")
+    dressed = written(
+        tmp_path,
+        '''
+        # a comment
 
-
-@pytest.fixture
-def calls(cache):
-    made = []
-
-    @cache.memoize()
-    def function(a, b=2, *rest, c=3, **more):
-        """Add things."""
-        made.append((a, b, rest, c, more))
-        return None if a is None else len(made)
-
-    function.made = made
-    return function
-
-
-@pytest.mark.parametrize(
-    "again",
-    [
-        lambda f: f(1, 2),
-        lambda f: f(a=1, b=2),
-        lambda f: f(1, b=2, c=3),
-        lambda f: f(b=2, a=1),
-        lambda f: f(1),
-    ],
-)
-def test_calls_that_bind_alike_share_a_key(calls, again):
-    first = calls(1)
-
-    assert (again(calls), len(calls.made)) == (first, 1)
-
-
-DISTINCT = [
-    *(1, True, 1.0, "1", b"1", 1j, None, "None", (1,), [1], {1}, frozenset({1}), {1: 1}, [[1]]),
-    *("a, b", ("a", "b"), ("a, b",), "'", '"', Colour.RED, Colour.BLUE, Point(1), Point(1, 2)),
-    *(Pair(1, 2), (1, 2), int, bool, decimal.Decimal(1), datetime.date(2020, 1, 1), Telling()),
-    *(datetime.datetime(2020, 1, 1), (), [], {}, set(), range(1), bytearray(b"1")),
-]
-
-
-def test_different_arguments_have_different_keys(calls):
-    assert len({calls.key_for(argument) for argument in DISTINCT}) == len(DISTINCT)
-
-
-@pytest.mark.parametrize(
-    ("argument", "text"),
-    [
-        ((1, "a"), "(1, 'a', )"),
-        ([1, [2]], "[1, [2, ], ]"),
-        ({2, 1}, "set(1, 2)"),
-        (frozenset("ba"), "frozenset('a', 'b')"),
-        ({"b": 1, "a": (2,)}, "{'a': (2, ), 'b': 1}"),
-        (Colour.RED, f"{__name__}.Colour.RED"),
-        (Access.READ | Access.WRITE, f"{__name__}.Access.READ|WRITE"),
-        (Access(0), f"{__name__}.Access.0"),
-        (Point, f"<class {__name__}.Point>"),
-        (Point(1, (2,)), f"{__name__}.Point(x=1, y=(2, ))"),
-        (Pair(1, [2]), f"{__name__}.Pair(1, [2, ])"),
-        (Telling(), f"{__name__}.Telling:Telling()"),
-        (None, "None"),
-    ],
-    ids=lambda part: part if isinstance(part, str) else type(part).__name__,
-)
-def test_a_key_reads_like_the_call(cache, argument, text):
-    def function(a, *rest, b=2): ...
-
-    function.__qualname__ = "of.its"
-
-    assert cache.memoize()(function).key_for(argument) == (
-        f"{__name__}.of.its(a={text}, rest=(), b=2)"
-    )
-
-
-def test_rest_and_keywords_do_not_mix(calls):
-    keys = {calls.key_for(1, 2, 3), calls.key_for(1, 2, c=4), calls.key_for(1, 2, d=3)}
-    keys |= {calls.key_for(1, 2, (3,)), calls.key_for(1, 2, 3, 4)}
-
-    assert len(keys) == 5
-
-
-def test_order_in_sets_and_dicts_does_not_matter(calls):
-    assert calls.key_for({"a": 1, "b": 2}) == calls.key_for({"b": 2, "a": 1})
-    assert calls.key_for({"x", "y", "z"}) == calls.key_for({"z", "y", "x"})
-
-
-def test_keys_are_the_same_in_every_process():
-    program = (
-        "from cache import DistributedCache\n"
-        "def f(a): ...\n"
-        "print(DistributedCache().memoize()(f).key_for({'x', 'y', 'z', frozenset('ab')}))"
-    )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in range(4)
-    }
-
-    assert len(outputs) == 1
-
-
-@pytest.mark.parametrize(
-    "argument",
-    [
-        *(Plain(), [Plain()], {"k": Plain()}, {Plain(): 1}, {1: {Plain()}}, (lambda: 1)),
-        *(Point(Plain()), Pair(1, Plain()), (Plain(),), Silent()),
-    ],
-    ids=lambda argument: type(argument).__name__,
-)
-def test_an_argument_without_stable_text_is_a_type_error(calls, argument):
-    with pytest.raises(TypeError, match=r"^argument 'a' is a \S+, which .* pass key="):
-        calls(argument)
-
-    assert calls.made == []
-
-
-def test_none_is_a_result_like_any_other(calls):
-    calls(None)
-    calls(None)
-
-    assert len(calls.made) == 1
-
-
-def test_name_docstring_and_signature_stay(calls):
-    assert (calls.__name__, calls.__doc__) == ("function", "Add things.")
-    assert list(inspect.signature(calls).parameters) == ["a", "b", "rest", "c", "more"]
-
-
-def test_invalidate_removes_one_result(calls):
-    calls(1)
-    calls(2)
-
-    assert (calls.invalidate(a=1, b=2), calls.invalidate(1)) == (True, False)
-    calls(1)
-    calls(2)
-    assert len(calls.made) == 3
-
-
-def test_invalidate_all_removes_the_results_of_this_function_only(cache):
-    def maker(name):
         def function(a):
-            return name
+            """Do something."""
+            return (  # in two lines
+                a, "x")
+        ''',
+    )
 
-        function.__qualname__ = name
-        return cache.memoize()(function)
-
-    star, other, longer = maker("f*"), maker("fx"), maker("f*x")
-    for function in (star, other, longer):
-        function(1)
-        function("(")
-
-    assert star.invalidate_all() == 2
-    assert len(cache) == 4
-
-
-def test_results_live_as_long_as_the_ttl(cache, clock):
-    made = []
-    function = cache.memoize(ttl=10)(lambda: made.append(1))
-    function()
-    clock.tick(10)
-    function()
-
-    assert len(made) == 2
-
-
-def test_key_makes_the_whole_key(cache):
-    made = []
-
-    @cache.memoize(key=lambda plain, n: f"own:{n}")
-    def function(plain, n):
-        made.append(n)
-        return n
-
-    assert (function(Plain(), 5), function(Plain(), n=5), made) == (5, 5, [5])
-    assert cache.get("own:5") == 5
-    assert function.key_for(None, 6) == "own:6"
-    function(Plain(), 7)
-    assert (function.invalidate(None, 5), function.invalidate_all(), len(cache)) == (True, 1, 0)
-
-
-def test_made_keys_are_not_kept_for_ever(make_cache):
-    cache = make_cache(10)
-    function = cache.memoize(key=str)(lambda n: n)
-
-    for number in range(3000):
-        function(number)
-
-    assert function.invalidate_all() == 10
-
-
-class Asked:
-    """A cache that counts how often it is asked for a key."""
-
-    def __init__(self, cache):
-        self.cache, self.asked, self.deleted = cache, 0, []
-
-    def get_or_set(self, key, factory, ttl=None):
-        return self.cache.get_or_set(key, factory, ttl)
-
-    def exists(self, key):
-        self.asked += 1
-        return self.cache.exists(key)
-
-    def delete_many(self, keys):
-        self.deleted = list(keys)
-        return self.cache.delete_many(keys)
-
-
-@pytest.mark.parametrize(("size", "asked", "kept"), [(10, 9000, 1100), (20_000, 12_000, 9000)])
-def test_made_keys_are_looked_through_seldom(make_cache, size, asked, kept):
-    cache = Asked(make_cache(size))
-    function = memoize(cache, None, str)(lambda n: n)
-
-    for number in range(9000):
-        function(number)
-    deleted = function.invalidate_all()
-
-    assert deleted == min(size, 9000)
-    assert cache.asked < asked
-    assert deleted <= len(cache.deleted) <= kept
-
-
-def test_a_key_that_is_no_str_is_a_type_error(cache):
-    function = cache.memoize(key=lambda n: n)(lambda n: n)
-
-    with pytest.raises(TypeError, match="key must be a str"):
-        function(1)
-
-
-def test_asynchronous_functions_are_refused(cache):
-    async def coroutine(): ...
-
-    async def generator():
-        yield 1
-
-    for function in (coroutine, generator):
-        with pytest.raises(TypeError, match=f"{function.__name__} is asynchronous"):
-            cache.memoize()(function)
+    assert digest(plain) == digest(dressed)
 
 
 @pytest.mark.parametrize(
-    ("decorate", "message"),
+    "source",
     [
-        (lambda cache: cache.memoize(key="k"), "key must be callable, not str"),
-        (lambda cache: cache.memoize()(5), "decorates a function, not int"),
+        "def function(a):\n    return a - 1\n",
+        "def function(a):\n    return a + 1.0\n",
+        "def function(a):\n    return a + True\n",
+        "def function(b):\n    return b + 1\n",
+        "def function(a):\n    return (lambda: a + 1)()\n",
+        "def function(a):\n    '''Text.'''\n    '''More.'''\n    return a + 1\n",
     ],
 )
-def test_what_is_not_callable_is_a_type_error(cache, decorate, message):
-    with pytest.raises(TypeError, match=message):
-        decorate(cache)
+def test_other_code_has_another_digest(tmp_path, source):
+    before = written(tmp_path, "def function(a):\n    return a + 1\n")
+
+    assert digest(before) != digest(written(tmp_path, source))
 
 
-def test_wrong_arguments_are_the_functions_own_type_error(calls):
-    with pytest.raises(TypeError, match="argument"):
-        calls()
+def test_a_source_that_is_another_by_now_is_not_taken_for_the_code(tmp_path):
+    function = written(tmp_path, "def function(a):\n    return a + 1\n")
+    (path,) = tmp_path.iterdir()
+    as_written = digest(function)
+
+    path.write_text("def function(a):\n    return a - 1\n")
+    other = written(tmp_path, "def function(a):\n    return a - 1\n")
+
+    assert digest(function) not in (as_written, digest(other))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def function(a, *, b=1):\n    return [n for n in a if n in {1, 2}], ..., a[1:2], (1,)\n",
+        "def function(a):\n    return (lambda: 1)(), (lambda: 2)()\n",
+        "function = [lambda a: 1, lambda a: 2][0]\n",
+    ],
+)
+def test_code_without_a_source_is_known_by_its_bytecode(source):
+    def made(text):
+        namespace = {"__name__": "module"}
+        exec(text, namespace)
+        return namespace["function"]
+
+    first, again = digest(made(source)), digest(made(source))
+    other = digest(made(source.replace("1", "3")))
+
+    assert first == again != other
+
+
+def test_two_lambdas_of_one_line_are_told_apart(tmp_path):
+    source = "function = lambda a: 1; other = lambda a: 2\n"
+
+    assert digest(written(tmp_path, source)) != digest(written(tmp_path, source, "other"))
+
+
+def test_a_decorator_counts_with_what_it_holds(tmp_path):
+    source = """
+        def deco(held):
+            def decorate(f):
+                @functools.wraps(f)
+                def wrapper(*args, g=f):
+                    return f(*args), held
+                return wrapper
+            return decorate
+
+        @deco({})
+        def function(a):
+            return a
+    """
+    made = [written(tmp_path, source.format(held)) for held in ("1", "1", "True", "len", "max")]
+    made += [written(tmp_path, source.format(held)) for held in ("object()", "object()", "deco")]
+
+    assert len({digest(function) for function in made}) == 7
+    assert digest(made[0]) == digest(made[1])
+    assert len({Identity(function, closures=False).digest for function in made}) == 1
+
+
+def test_a_function_that_holds_itself_has_a_digest():
+    def outer():
+        def factorial(n):
+            return n * factorial(n - 1) if n else 1
+
+        before = digest(factorial)
+        return factorial, before
+
+    factorial, before = outer()
+
+    assert digest(factorial) == digest(outer()[0])
+    assert len(before) == 16
+
+
+@pytest.mark.parametrize(
+    ("function", "answer"),
+    [
+        (module_level, True),
+        (memoized_here, True),
+        (functools.lru_cache(module_level), True),
+        (len, True),
+        (str, True),
+        (lambda: 1, False),
+        ([].append, False),
+        ("".join, False),
+        (functools.partial(module_level), False),
+        (collections.Counter().update, False),
+        (functools.wraps(module_level)(functools.partial(module_level)), False),
+    ],
+)
+def test_which_callables_a_modules_name_stands_for(function, answer):
+    assert is_global(function) is answer
+
+
+# -- keys ----------------------------------------------------------------------------------------
+
+KEYS = """
+import functools
+from cache import DistributedCache
+cache = DistributedCache()
+def logged(f):
+    @functools.wraps(f)
+    def wrapper(*args, **kwargs):
+        return f(*args, **kwargs)
+    return wrapper
+class Point:
+    def __cache_key__(self):
+        return (1, {2, 3})
+    @cache.memoize
+    def method(self, a, *, b=2.5, **rest):
+        '''Do something.'''
+        def inner(x: int) -> str:
+            '''Inside.'''
+            return f"{x!r:>{b}}" f"{a=}" "text" "\\u0378"
+        match a:
+            case [1, *others] if others: return [*map(inner, others)]
+            case {"k": v}: return lambda *, k=1: k ** -1j
+        try:
+            with open("f") as f, open("g") as g: return a[1:2, ...], f, g
+        except* (OSError, ValueError) as error:
+            raise KeyError from error
+@cache.memoize
+@logged
+def function(a):
+    global point
+    return a if a is not None else (yield)
+point = Point()
+print(point.method.key_for([1.5, "\\udc80"], k={Point}))
+print(function.key_for({"a", "b"}))
+"""
+
+
+@pytest.mark.parametrize("way", ["a program text", "a file"])
+def test_keys_are_the_same_on_every_python(tmp_path, way):
+    (tmp_path / "module.py").write_text(KEYS)
+    program = KEYS if way == "a program text" else "import module"
+    if way == "a file":
+        program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; import module"
+
+    outputs = {version: run(python, program, "") for version, python in pythons().items()}
+
+    assert len({*outputs.values()}) == 1, outputs
+    output, errors = outputs[sys.version_info[:2]]
+    assert (len(output.split()), errors) == (2, "")
+
+
+def test_the_keys_of_recent_calls_are_bounded(make_cache):
+    function = make_cache(10).memoize()(lambda *args: args)
+    for number in range(20_000):
+        function(number, f"text {number}")
+    function("x" * 100_000)
+
+    texts = _texts_held(function)
+    assert 1000 < len(texts) < 6000
+    assert max(map(len, texts)) < 5000
+
+
+def _texts_held(function):
+    """Return the texts that are in what a memoized function remembers."""
+    found, waiting, seen = [], [function], set()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or type(thing).__module__ == "cache.core":
+            continue
+        seen.add(id(thing))
+        if type(thing) is str:
+            found.append(thing)
+        elif type(thing) in (dict, tuple, list) or type(thing).__module__ == "cache.memoize":
+            waiting += gc.get_referents(thing)
+    return found
+
+
+def test_a_local_class_that_was_an_argument_can_be_collected(cache):
+    class Local:
+        pass
+
+    cache.memoize()(lambda kind: 1)(Local)
+    reference = weakref.ref(Local)
+    del Local
+    gc.collect()
+
+    assert reference() is None
+
+
+# -- the object ----------------------------------------------------------------------------------
+
+
+def test_a_memoized_function_is_pickled_by_its_name():
+    assert pickle.loads(pickle.dumps(memoized_here)) is memoized_here
+
+
+def test_a_memoized_function_prints_its_name():
+    assert repr(memoized_here) == f"<memoized {__name__}.memoized_here>"
+
+
+def test_a_bound_one_is_what_it_is_bound_to(cache):
+    class Kind:
+        def __cache_key__(self):
+            return ()
+
+        @cache.memoize(ignore=["self"])
+        def method(self, number):
+            return number
+
+    bound = Kind().method
+
+    assert bound(1) == 1
+    assert bound.__get__(5) is bound
+    assert bound.cache_info() == CacheInfo(0, 1, None, 1)
+    assert type(pickle.loads(pickle.dumps(Pickled().method)).__self__) is Pickled
+
+
+class Pickled:
+    @CACHE.memoize(ignore=["self"])
+    def method(self, number):
+        return number
+
+    @classmethod
+    @CACHE.memoize
+    def of_class(cls, number=0):
+        return number
+
+
+def test_a_class_method_that_a_name_leads_to_needs_no_call_before():
+    Pickled.of_class.refresh(5)
+
+    assert Pickled.of_class.invalidate(5)
+
+
+def test_wrapping_twice_is_one_function_within_another(cache):
+    twice = cache.memoize()(memoized_here)
+
+    assert twice(1) == [1]
+    assert twice.key_for(1).startswith(f"{__name__}.memoized_here:")
+    assert twice.__wrapped__ is memoized_here
+
+
+def test_a_class_can_be_memoized(cache):
+    class Kind:
+        def __init__(self, number):
+            self.number = number
+
+    memoized = cache.memoize()(Kind)
+
+    assert memoized(1) is memoized(1) is not memoized(2)
+    assert cache.memoize()(collections.Counter)("ab") == collections.Counter("ab")
+
+
+def test_the_module_of_a_decorated_function_stays(cache):
+    assert memoized_here.__module__ == __name__
+    assert callable(memoize.memoize)
+
+
+# -- type checkers -------------------------------------------------------------------------------
+
+TYPED = """
+from typing import assert_type
+from cache import Cache, DistributedCache
+cache: Cache[object] = DistributedCache()
+@cache.memoize
+def bare(number: int, text: str = "") -> list[int]:
+    return [number]
+@cache.memoize(60, key=lambda number: str(number), prefix="p:", store_if=lambda value: value)
+def full(number: int) -> list[int]:
+    return [number]
+class Shop:
+    @cache.memoize(ttl=5, ignore=("self",))
+    def find(self, number: int) -> str:
+        return str(number)
+assert_type(bare(1), list[int])
+assert_type(full(number=1), list[int])
+assert_type(full.refresh(1), list[int])
+assert_type(Shop().find(1), str)
+assert_type(Shop().find.invalidate(1), bool)
+assert_type(Shop().find.key_for(number=1), str)
+assert_type(Shop().find.refresh(1), str)
+assert_type(Shop.find(Shop(), 1), str)
+assert_type(bare.cache_info().hits, int)
+assert_type(bare.__wrapped__(1), list[int])
+"""
+WRONG = ["bare('1')", "full()", "Shop().find()", "Shop().find.invalidate('1')", "full.nothing()"]
+
+
+def test_mypy_sees_the_signatures_that_calls_have(tmp_path):
+    path = tmp_path / "typed.py"
+    path.write_text(TYPED + "".join(f"{each}\n" for each in WRONG))
+    begin = len(TYPED.splitlines())
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "mypy", path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    lines = [int(line.split(":")[1]) for line in ended.stdout.splitlines() if ": error:" in line]
+    assert lines == [*range(begin + 1, begin + 1 + len(WRONG))], ended.stdout
+
+
+def test_the_typed_program_runs():
+    tree = ast.parse(TYPED)
+
+    exec(compile(tree, "", "exec"), {"__name__": "typed"})
+
+    assert pathlib.Path(ROOT, "cache", "py.typed").exists()
