@@ -1,5 +1,7 @@
 """Broken caches: each deviates from one clause, and a test of that clause has to notice it."""
 
+from typing import Any
+
 from . import (
     r01_ttl,
     r02_lru,
@@ -22,3 +24,11 @@ DEVIATIONS: list[Deviation] = [
     )
     for deviation in requirement.DEVIATIONS
 ]
+
+
+def install(name: str, package: str) -> None:
+    """Break the package that is being imported, as the deviation of that name does."""
+    import sys
+
+    found: Any = next(deviation for deviation in DEVIATIONS if str(deviation) == name)
+    found.install(sys.modules[package])

@@ -25,7 +25,7 @@ DEVIATIONS = [
     breaks(
         "R1.1",
         "ttl tells of what expires just now",
-        (f"{CACHE}.ttl", "left if left > 0", "left if left >= 0"),
+        (f"{CACHE}.ttl", "left > 0", "left >= 0"),
     ),
     breaks(
         "R1.1",
@@ -49,7 +49,7 @@ DEVIATIONS = [
     breaks(
         "R1.3",
         "set without a ttl forgets the default",
-        (f"{CACHE}.__init__", "= (None, self._default_life)", "= (None, inf)"),
+        (f"{CACHE}.__init__", "(None, self._default_life)", "(None, inf)"),
     ),
     breaks(
         "R1.3",
@@ -59,7 +59,7 @@ DEVIATIONS = [
     breaks(
         "R1.3",
         "infinity means the default",
-        (f"{CACHE}._life", "if ttl is None", "if ttl in (None, inf)"),
+        (f"{CACHE}._life", "ttl is None", "ttl in (None, inf)"),
     ),
     breaks(
         "R1.4",
@@ -67,8 +67,8 @@ DEVIATIONS = [
         (
             STORE,
             "deadline = now + life",
-            "deadline = now + life\n    if key in entries and entries[key][1]:"
-            "\n        deadline = entries[key][1]",
+            "deadline = now + life\nif key in entries and entries[key][1]:"
+            "\n    deadline = entries[key][1]",
         ),
     ),
     breaks(
@@ -76,8 +76,10 @@ DEVIATIONS = [
         "overwriting soon keeps the deadline",
         (
             f"{CACHE}.set",
-            "if old[2] == slot",
-            "fresh = (value, old[1], slot)\n                    if old[2] == slot",
+            "if old[2] == slot and old[1] > now:\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "fresh = (value, old[1], slot)\nif old[2] == slot and old[1] > now:"
+            "\n    entries[key] = fresh\n    entries.move_to_end(key)\n    return",
         ),
     ),
     breaks(
@@ -86,8 +88,8 @@ DEVIATIONS = [
         (
             STORE,
             "deadline = now + life",
-            "deadline = now + life\n    if key in entries and life == inf and entries[key][1]:"
-            "\n        deadline = entries[key][1]; life = 1.0",
+            "deadline = now + life\nif key in entries and life == inf and entries[key][1]:"
+            "\n    deadline = entries[key][1]\n    life = 1.0",
         ),
     ),
     breaks(
@@ -107,7 +109,11 @@ DEVIATIONS = [
     breaks(
         "R1.7",
         "a bool is a ttl",
-        ("arguments.seconds", " and (not isinstance(value, bool))", ""),
+        (
+            "arguments.seconds",
+            "isinstance(value, (int, float)) and (not isinstance(value, bool))",
+            "isinstance(value, (int, float))",
+        ),
     ),
     breaks(
         "R1.7",
@@ -122,7 +128,11 @@ DEVIATIONS = [
     breaks(
         "R1.7",
         "an int too large for a float is a second",
-        ("arguments.seconds", "math.inf if value > 0", "1.0 if value > 0"),
+        (
+            "arguments.seconds",
+            "math.inf if value > 0 else -math.inf",
+            "1.0 if value > 0 else -math.inf",
+        ),
     ),
     breaks(
         "R1.7",
@@ -143,13 +153,16 @@ DEVIATIONS = [
         "a bad ttl in set_many is found when the first entry is stored",
         (
             f"{CACHE}.set_many",
-            "for key, value in pairs:",
-            "for key, value in pairs:"
-            "\n            self._store_locked(key, value, inf, gone)"
-            "\n        life = self._life(ttl)"
-            "\n        for key, value in pairs:",
+            "for key, value in pairs:\n    self._store_locked(key, value, life, gone)",
+            "for key, value in pairs:\n    self._store_locked(key, value, inf, gone)"
+            "\nlife = self._life(ttl)\nfor key, value in pairs:"
+            "\n    self._store_locked(key, value, life, gone)",
         ),
-        (f"{CACHE}.set_many", "life = self._life(ttl)\n    pairs", "pairs"),
+        (
+            f"{CACHE}.set_many",
+            "life = self._life(ttl)\npairs = arguments.pairs(mapping)",
+            "pairs = arguments.pairs(mapping)",
+        ),
     ),
     breaks(
         "R1.7",

@@ -21,8 +21,9 @@ DEVIATIONS = [
         "overwriting without a ttl is no use",
         (
             f"{CACHE}.set",
-            "entries[key] = fresh\n                entries.move_to_end(key)",
-            "entries[key] = fresh",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh\n    return",
         ),
     ),
     breaks(
@@ -30,8 +31,9 @@ DEVIATIONS = [
         "overwriting with the same ttl is no use",
         (
             f"{CACHE}.set",
-            "entries[key] = fresh\n                        entries.move_to_end(key)",
-            "entries[key] = fresh",
+            "if old[2] == slot and old[1] > now:\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "if old[2] == slot and old[1] > now:\n    entries[key] = fresh\n    return",
         ),
     ),
     breaks(
@@ -51,7 +53,7 @@ DEVIATIONS = [
             f"{CACHE}.exists",
             "return self._live_locked(key, gone) is not None",
             "live = self._live_locked(key, gone) is not None"
-            "\n        live and self._entries.move_to_end(key)\n        return live",
+            "\nlive and self._entries.move_to_end(key)\nreturn live",
         ),
     ),
     breaks(
@@ -59,8 +61,8 @@ DEVIATIONS = [
         "ttl is a use",
         (
             f"{CACHE}.ttl",
-            "if entry is None:",
-            "if key in self._entries: self._touch(key)\n        if entry is None:",
+            "entry = self._entries.get(key)",
+            "entry = self._entries.get(key)\nif key in self._entries:\n    self._touch(key)",
         ),
     ),
     breaks(
@@ -78,9 +80,9 @@ DEVIATIONS = [
         "saving turns the order around",
         (
             f"{CACHE}.save",
-            "keys, entries = self._walk_locked()",
-            "keys, entries = self._walk_locked()"
-            "\n        for key in reversed(keys): self._entries.move_to_end(key)",
+            "expired = self._expiry.due(now)",
+            "for key in reversed(keys):\n    self._entries.move_to_end(key)"
+            "\nexpired = self._expiry.due(now)",
         ),
     ),
     breaks(
@@ -96,14 +98,14 @@ DEVIATIONS = [
     breaks(
         "R2.2",
         "two entries are evicted for one",
-        (f"{CACHE}._store_locked", "self._max_size - 1, now", "max(self._max_size - 2, 0), now"),
+        (f"{CACHE}._store_locked", "self._max_size - 1", "max(self._max_size - 2, 0)"),
     ),
     breaks(
         "R2.2",
         "an eviction is not counted",
         (
             f"{CACHE}.set",
-            "_, old = entries.popitem(last=False)\n                self._evictions += 1",
+            "_, old = entries.popitem(last=False)\nself._evictions += 1",
             "_, old = entries.popitem(last=False)",
         ),
     ),
@@ -115,16 +117,25 @@ DEVIATIONS = [
     breaks(
         "R2.3",
         "overwriting makes room for one more",
-        (f"{CACHE}._store_locked", "elif len(entries) >=", "if len(entries) >="),
+        (
+            f"{CACHE}._store_locked",
+            "if key in entries:\n    key = expiry.filed(key, entries[key][2])"
+            "\nelif len(entries) >= self._max_size:"
+            "\n    self._make_room_locked(self._max_size - 1, now, gone)",
+            "if key in entries:\n    key = expiry.filed(key, entries[key][2])"
+            "\nif len(entries) >= self._max_size:"
+            "\n    self._make_room_locked(self._max_size - 1, now, gone)",
+        ),
     ),
     breaks(
         "R2.3",
         "overwriting in a full cache evicts",
         (
             f"{CACHE}.set",
-            "                entries[key] = fresh\n                entries.move_to_end(key)",
-            "                entries[key] = fresh"
-            "\n                len(entries) == self._max_size and entries.popitem(last=False)",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh"
+            "\n    len(entries) == self._max_size and entries.popitem(last=False)\n    return",
         ),
     ),
     breaks(
@@ -142,8 +153,9 @@ DEVIATIONS = [
         "only the least recently used entry is looked at for having expired",
         (
             ROOM,
-            "expiry.due(now):",
-            "next(iter(entries.values()))[1] is not None and expiry.due(now):",
+            "expiry.heap and expiry.heap[0][0] <= now and expiry.due(now)",
+            "expiry.heap and expiry.heap[0][0] <= now and"
+            " (next(iter(entries.values()))[1] is not None) and expiry.due(now)",
         ),
     ),
     breaks(
@@ -154,7 +166,11 @@ DEVIATIONS = [
     breaks(
         "R2.5",
         "a bool is a max_size",
-        ("arguments.count", " or isinstance(value, bool)", ""),
+        (
+            "arguments.count",
+            "not isinstance(value, int) or isinstance(value, bool)",
+            "not isinstance(value, int)",
+        ),
     ),
     breaks(
         "R2.5",
@@ -166,9 +182,8 @@ DEVIATIONS = [
         ),
         (
             f"{CACHE}.set",
-            "gone: list[Entry] = []\n        self._store_locked",
-            "gone = []\n        if self._max_size == 1 and self._evictions: return"
-            "\n        self._store_locked",
+            "gone: list[Entry] = []",
+            "gone = []\nif self._max_size == 1 and self._evictions:\n    return",
         ),
     ),
 ]

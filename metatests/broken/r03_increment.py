@@ -13,16 +13,18 @@ DEVIATIONS = [
         (
             INCREMENT,
             "self._acquire()",
-            "while self.exists(key):\n        total = self.get(key) + step"
-            # The sleep lets another thread count in between, or the defect would show by chance.
-            "\n        time.sleep(0)"  # part of the defect: hands the interpreter over
-            "\n        self.set(key, total)\n        return total\n    self._acquire()",
+            "while self.exists(key):\n    total = self.get(key) + step\n    time.sleep(0)"
+            "\n    self.set(key, total)\n    return total\nself._acquire()",
         ),
     ),
     breaks(
         "R3.2",
         "a missing key becomes one more than the amount",
-        (INCREMENT, "self._store_locked(key, step,", "self._store_locked(key, step + 1,"),
+        (
+            INCREMENT,
+            "self._store_locked(key, step, life, gone, None)",
+            "self._store_locked(key, step + 1, life, gone, None)",
+        ),
     ),
     breaks(
         "R3.2",
@@ -56,17 +58,32 @@ DEVIATIONS = [
     breaks(
         "R3.4",
         "a bool can be counted",
-        ("arguments.number", " and (not isinstance(value, bool))", ""),
+        (
+            "arguments.number",
+            "isinstance(value, int) and (not isinstance(value, bool))",
+            "isinstance(value, int)",
+        ),
     ),
     breaks(
         "R3.4",
         "a str of digits can be counted",
-        ("arguments.number", "raise", "if isinstance(value, str): return float(value)\n    raise"),
+        (
+            "arguments.number",
+            "if isinstance(value, int) and (not isinstance(value, bool)):"
+            "\n    return int.__index__(value)",
+            "if isinstance(value, int) and (not isinstance(value, bool)):"
+            "\n    return int.__index__(value)\nif isinstance(value, str):"
+            "\n    return float(value)",
+        ),
     ),
     breaks(
         "R3.4",
         "the error does not name the key",
-        ("arguments.number", "the value at {key!r}", "the value"),
+        (
+            "arguments.number",
+            "f'the value at {key!r} is no number to count with but {type(value).__name__}'",
+            "f'the value is no number to count with but {type(value).__name__}'",
+        ),
     ),
     breaks(
         "R3.4",
@@ -74,8 +91,8 @@ DEVIATIONS = [
         (
             INCREMENT,
             "number = value if type(value) is int else arguments.number(value, key)",
-            "number = 0\n            try: number = arguments.number(value, key)"
-            "\n            except ValueError: self._remove_locked(key, entry, gone); raise",
+            "number = 0\ntry:\n    number = arguments.number(value, key)\nexcept ValueError:"
+            "\n    self._remove_locked(key, entry, gone)\n    raise",
         ),
     ),
     breaks(
@@ -90,12 +107,21 @@ DEVIATIONS = [
     breaks(
         "R3.5",
         "a bool is an amount",
-        ("arguments.amount", " and (not isinstance(value, bool))", ""),
+        (
+            "arguments.amount",
+            "isinstance(value, int) and (not isinstance(value, bool))",
+            "isinstance(value, int)",
+        ),
     ),
     breaks(
         "R3.5",
         "an amount that is no number is a ValueError, None is one",
-        ("arguments.amount", "raise", "if value is None: return 1\n    raise"),
+        (
+            "arguments.amount",
+            "raise TypeError(f'amount must be an int or float, not {type(value).__name__}')",
+            "if value is None:\n    return 1"
+            "\nraise TypeError(f'amount must be an int or float, not {type(value).__name__}')",
+        ),
     ),
     breaks(
         "R3.6",
@@ -115,7 +141,11 @@ DEVIATIONS = [
     breaks(
         "R3.2",
         "a decrement forgets its ttl",
-        (f"{MIXIN}.decrement", ", ttl=ttl)", ")"),
+        (
+            f"{MIXIN}.decrement",
+            "self.increment(key, -arguments.amount(amount), create=create, ttl=ttl)",
+            "self.increment(key, -arguments.amount(amount), create=create)",
+        ),
     ),
     breaks(
         "R3.3",

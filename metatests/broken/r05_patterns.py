@@ -25,7 +25,7 @@ DEVIATIONS = [
     breaks(
         "R5.1",
         "an open bracket stands for itself",
-        (TOKENS, "elif char == '[':", "elif char == '[' and ']' in pattern[at:]:"),
+        (TOKENS, "char == '['", "char == '[' and ']' in pattern[at:]"),
     ),
     breaks(
         "R5.1",
@@ -45,7 +45,11 @@ DEVIATIONS = [
     breaks(
         "R5.1",
         "the beginning of a key is enough",
-        ("patterns._plan", ".fullmatch", ".match"),
+        (
+            "patterns._plan",
+            "re.compile(_expression(tokens), re.DOTALL).fullmatch",
+            "re.compile(_expression(tokens), re.DOTALL).match",
+        ),
     ),
     breaks(
         "R5.1",
@@ -66,8 +70,20 @@ DEVIATIONS = [
         "[] begins a class that holds the bracket",
         (
             CLASS,
-            "while at < len(pattern) and pattern[at] != ']':",
-            "start = at\n    while at < len(pattern) and (pattern[at] != ']' or at == start):",
+            "while at < len(pattern) and pattern[at] != ']':\n    left = len(pattern) - at"
+            "\n    if pattern[at] == '\\\\' and left >= 2:\n        at += 1"
+            "\n        ranges.append(_code(pattern[at]))"
+            "\n    elif left >= 3 and pattern[at + 1] == '-':"
+            "\n        low, high = sorted((pattern[at], pattern[at + 2]))"
+            "\n        ranges.append(f'{_code(low)}-{_code(high)}')\n        at += 2"
+            "\n    else:\n        ranges.append(_code(pattern[at]))\n    at += 1",
+            "start = at\nwhile at < len(pattern) and (pattern[at] != ']' or at == start):"
+            "\n    left = len(pattern) - at\n    if pattern[at] == '\\\\' and left >= 2:"
+            "\n        at += 1\n        ranges.append(_code(pattern[at]))"
+            "\n    elif left >= 3 and pattern[at + 1] == '-':"
+            "\n        low, high = sorted((pattern[at], pattern[at + 2]))"
+            "\n        ranges.append(f'{_code(low)}-{_code(high)}')\n        at += 2"
+            "\n    else:\n        ranges.append(_code(pattern[at]))\n    at += 1",
         ),
     ),
     breaks(
@@ -75,8 +91,8 @@ DEVIATIONS = [
         "a range may not end with a bracket",
         (
             CLASS,
-            "elif left >= 3 and pattern[at + 1] == '-':",
-            "elif left >= 3 and pattern[at + 1] == '-' and pattern[at + 2] != ']':",
+            "left >= 3 and pattern[at + 1] == '-'",
+            "left >= 3 and pattern[at + 1] == '-' and (pattern[at + 2] != ']')",
         ),
     ),
     breaks(
@@ -99,8 +115,8 @@ DEVIATIONS = [
         "keys lists what has expired",
         (
             "core._live_keys",
-            "if (entry := entries.get(key)) is not None and (entry[1] is None or entry[1] > now)",
-            "if entries.get(key) is not None",
+            "(entry := entries.get(key)) is not None and (entry[1] is None or entry[1] > now)",
+            "entries.get(key) is not None",
         ),
     ),
     breaks(
@@ -128,8 +144,9 @@ DEVIATIONS = [
         "bytes are a pattern",
         (
             "arguments.pattern",
-            "raise",
-            "if isinstance(value, bytes): return value.decode()\n        raise",
+            "raise TypeError(f'a pattern must be a str, not {type(value).__name__}')",
+            "if isinstance(value, bytes):\n    return value.decode()"
+            "\nraise TypeError(f'a pattern must be a str, not {type(value).__name__}')",
         ),
     ),
     breaks(
@@ -137,14 +154,15 @@ DEVIATIONS = [
         "None is the pattern that matches all",
         (
             "arguments.pattern",
-            "if not isinstance(value, str):",
-            "if value is None: return '*'\n    if not isinstance(value, str):",
+            '"""Return `value` as a plain str if it can be a glob pattern."""',
+            '"""Return `value` as a plain str if it can be a glob pattern."""'
+            "\nif value is None:\n    return '*'",
         ),
     ),
     breaks(
         "R5.6",
         "a star backtracks",
-        ("patterns._expression", "(?>.*?{part})", "(?:.*?{part})"),
+        ("patterns._expression", "'(?>.*?'", "'(?:.*?'"),
     ),
     breaks(
         "R5.7",
@@ -173,12 +191,12 @@ DEVIATIONS = [
     breaks(
         "R5.8",
         "escape forgets the backslash",
-        ("patterns", "[*?\\\\[\\\\\\\\]", "[*?\\\\[]"),
+        ("patterns", "'[*?\\\\[\\\\\\\\]'", "'[*?\\\\[]'"),
     ),
     breaks(
         "R5.8",
         "escape forgets the bracket",
-        ("patterns", "[*?\\\\[\\\\\\\\]", "[*?\\\\\\\\]"),
+        ("patterns", "'[*?\\\\[\\\\\\\\]'", "'[*?\\\\\\\\]'"),
     ),
     breaks(
         "R5.8",

@@ -19,15 +19,23 @@ DEVIATIONS = [
     breaks(
         "R6.1",
         "the header does not tell of expirations",
-        (f"{CACHE}._header_locked", ", 'expirations': self._expirations", ""),
+        (
+            f"{CACHE}._header_locked",
+            "{'saved_at': time.time(), 'hits': hits, 'misses': misses, 'evictions':"
+            " self._evictions, 'expirations': self._expirations}",
+            "{'saved_at': time.time(), 'hits': hits, 'misses': misses, 'evictions':"
+            " self._evictions}",
+        ),
     ),
     breaks(
         "R6.1",
         "the header has other counters than the moment",
         (
             f"{CACHE}._header_locked",
-            "'hits': hits, 'misses': misses",
-            "'hits': misses, 'misses': 0",
+            "{'saved_at': time.time(), 'hits': hits, 'misses': misses, 'evictions':"
+            " self._evictions, 'expirations': self._expirations}",
+            "{'saved_at': time.time(), 'hits': misses, 'misses': 0, 'evictions':"
+            " self._evictions, 'expirations': self._expirations}",
         ),
     ),
     breaks(
@@ -38,7 +46,11 @@ DEVIATIONS = [
     breaks(
         "R6.1",
         "keys are written as bytes",
-        (SAVE, "zip(part, values,", "zip(map(str.encode, part), values,"),
+        (
+            SAVE,
+            "zip(part, values, deadlines, strict=True)",
+            "zip(map(str.encode, part), values, deadlines, strict=True)",
+        ),
     ),
     breaks(
         "R6.1",
@@ -71,15 +83,16 @@ DEVIATIONS = [
         (SAVE, "deadlines.count(None) < len(deadlines)", "deadlines.count(None) == 0"),
         (
             SAVE,
-            "return list(",
-            "deadlines = [end and min(end, 0) for end in deadlines]"
-            " if None in deadlines else deadlines\n        return list(",
+            "return list(zip(part, values, deadlines, strict=True))",
+            "deadlines = [end and min(end, 0) for end in deadlines] if None in deadlines"
+            " else deadlines"
+            "\nreturn list(zip(part, values, deadlines, strict=True))",
         ),
     ),
     breaks(
         "R6.3",
         "entries are written from most to least recently used",
-        (SAVE, "keys.reverse()\n        entries.reverse()", "pass"),
+        (SAVE, "keys.reverse()\nentries.reverse()", "pass"),
     ),
     breaks(
         "R6.3",
@@ -114,8 +127,8 @@ DEVIATIONS = [
         "the file is flushed after it was renamed",
         (
             WRITE,
-            "os.fsync(descriptor)\n            os.replace(unfinished, target)",
-            "os.replace(unfinished, target)\n            os.fsync(descriptor)",
+            "os.fsync(descriptor)\nos.replace(unfinished, target)",
+            "os.replace(unfinished, target)\nos.fsync(descriptor)",
         ),
     ),
     breaks(
@@ -126,7 +139,7 @@ DEVIATIONS = [
     breaks(
         "R6.4",
         "a symbolic link is replaced by the file",
-        (WRITE, "os.path.realpath(", "os.path.abspath("),
+        (WRITE, "os.path.realpath", "os.path.abspath"),
         ("atomic_file._refuse_unless_file", "if stat.S_ISLNK(mode):", "if False:"),
     ),
     breaks(
@@ -141,7 +154,11 @@ DEVIATIONS = [
     breaks(
         "R6.5",
         "the error for a refused value does not name the key",
-        ("snapshot._write_slice", "the value at {key!r}", "a value"),
+        (
+            "snapshot._write_slice",
+            "f'the value at {key!r} cannot be saved: {error}'",
+            "f'a value cannot be saved: {error}'",
+        ),
     ),
     breaks(
         "R6.5",
@@ -149,8 +166,8 @@ DEVIATIONS = [
         (
             SAVE,
             "snapshot.write(target, header, rows, self._codec, self._secret)",
-            "try: snapshot.write(target, header, rows, self._codec, self._secret)"
-            "\n    except ValueError: self.clear(); raise",
+            "try:\n    snapshot.write(target, header, rows, self._codec, self._secret)"
+            "\nexcept ValueError:\n    self.clear()\n    raise",
         ),
     ),
     breaks(
@@ -172,8 +189,9 @@ DEVIATIONS = [
         "a full disk goes unsaid",
         (
             WRITE,
-            "os.unlink(unfinished)\n            raise",
-            "os.unlink(unfinished)\n            if not os.path.exists(target): raise",
+            "with contextlib.suppress(OSError):\n    os.unlink(unfinished)\nraise",
+            "with contextlib.suppress(OSError):\n    os.unlink(unfinished)"
+            "\nif not os.path.exists(target):\n    raise",
         ),
         (WRITE, "_flush_folder(folder)", "os.path.exists(folder) and _flush_folder(folder)"),
     ),
@@ -182,8 +200,8 @@ DEVIATIONS = [
         "values are read while the file is written",
         (
             SAVE,
-            "([entry[0] for entry in held],",
-            "([self._entries.get(key, entry)[0] for key, entry in zip(part, held)],",
+            "[entry[0] for entry in held]",
+            "[self._entries.get(key, entry)[0] for key, entry in zip(part, held)]",
         ),
     ),
     breaks(
@@ -191,11 +209,10 @@ DEVIATIONS = [
         "set_many stores its entries one by one",
         (
             f"{CACHE}.set_many",
-            "with self._lock:\n        for key, value in pairs:\n            self._store",
-            "for key, value in pairs:"
-            # The sleep lets a save come in between, or the defect would show by chance.
-            "\n        time.sleep(0)"  # part of the defect: hands the interpreter over
-            "\n        with self._lock:\n            self._store",
+            "with self._lock:\n    for key, value in pairs:"
+            "\n        self._store_locked(key, value, life, gone)",
+            "for key, value in pairs:\n    time.sleep(0)\n    with self._lock:"
+            "\n        self._store_locked(key, value, life, gone)",
         ),
     ),
     breaks(
@@ -215,7 +232,7 @@ DEVIATIONS = [
     breaks(
         "R6.7",
         "hits during the walk are forgotten",
-        (f"{CACHE}._replay_locked", "deque(map(entries.move_to_end", "deque(map(entries.get"),
+        (f"{CACHE}._replay_locked", "entries.move_to_end", "entries.get"),
     ),
     breaks(
         "R6.7",
@@ -234,7 +251,7 @@ DEVIATIONS = [
             SAVE,
             "header['entries'] = len(keys)",
             "header['entries'] = len(keys)"
-            "\n    entries = [(bytes(bytearray(e[0])), *e[1:]) if type(e[0]) is bytes else e"
+            "\nentries = [(bytes(bytearray(e[0])), *e[1:]) if type(e[0]) is bytes else e"
             " for e in entries]",
         ),
     ),
@@ -283,7 +300,7 @@ DEVIATIONS = [
         (
             "pickling._Memory",
             "full = False",
-            "full = False\n\n    def write(self, data):\n        return super().write(data)",
+            "full = False\ndef write(self, data):\n    return super().write(data)",
         ),
     ),
     breaks(
@@ -297,13 +314,17 @@ DEVIATIONS = [
         (
             "snapshot._write_slice",
             "raise SnapshotError(f'the value at {key!r} cannot be saved: {error}') from error",
-            "if 'again and again' not in str(error):\n                raise\n"
-            "            return stream.write(codec.dumps_rows([(key, None, rows[0][2])], False))",
+            "if 'again and again' not in str(error):\n    raise"
+            "\nreturn stream.write(codec.dumps_rows([(key, None, rows[0][2])], False))",
         ),
     ),
     breaks(
         "R6.5",
         "the error for a refused value names no remedy",
-        ("pickling._refusal", "; to save it pass trust=[{name}] or", " or"),
+        (
+            "pickling._refusal",
+            "f'{text}; to save it pass trust=[{name}] or trust=[Portable({name}, dump, load)]'",
+            "f'{text} or trust=[Portable({name}, dump, load)]'",
+        ),
     ),
 ]

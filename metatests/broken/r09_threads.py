@@ -39,8 +39,74 @@ DEVIATIONS = [
         "set keeps the lock after an error",
         (
             f"{CACHE}.set",
-            "finally:\n        self._release()",
-            "except KeyError:\n        pass\n    else:\n        self._release()",
+            "try:\n    entries, expiry = (self._entries, self._expiry)"
+            "\n    if self._running or self._journals:\n        pass\n    elif life != inf:"
+            "\n        now = monotonic()\n        deadline = now + life"
+            "\n        if life == expiry.life and expiry.floor <= deadline < expiry.end:"
+            "\n            slot = expiry.slot"
+            "\n            fresh: Entry = (value, deadline, slot)"
+            "\n            if key in entries:\n                old = entries[key]"
+            "\n                if old[2] == slot and old[1] > now:"
+            "\n                    entries[key] = fresh"
+            "\n                    entries.move_to_end(key)\n                    return"
+            "\n            else:"
+            "\n                if len(entries) >= self._max_size and expiry.heap and"
+            " (expiry.heap[0][0] > now) and entries:"
+            "\n                    evicted, old = entries.popitem(last=False)"
+            "\n                    self._evictions += 1"
+            "\n                    if old[2] is not None:"
+            "\n                        expiry.discard(evicted, old[2], entries)"
+            "\n                if len(entries) < self._max_size and key not in entries"
+            " and (slot in expiry.buckets):"
+            "\n                    bucket = expiry.buckets[slot]"
+            "\n                    entries[key] = fresh"
+            "\n                    bucket[key] = key"
+            "\n                    if len(bucket) >= FULL:"
+            "\n                        expiry.life = 0.0\n                    return"
+            "\n    elif not expiry.heap:\n        fresh = (value, None, None)"
+            "\n        if key in entries:\n            old = entries[key]"
+            "\n            entries[key] = fresh\n            entries.move_to_end(key)"
+            "\n            return\n        if len(entries) >= self._max_size and entries:"
+            "\n            _, old = entries.popitem(last=False)"
+            "\n            self._evictions += 1"
+            "\n        if len(entries) < self._max_size and key not in entries:"
+            "\n            entries[key] = fresh\n            return"
+            "\n    gone: list[Entry] = []\n    self._store_locked(key, value, life, gone)"
+            "\nfinally:\n    self._release()",
+            "try:\n    entries, expiry = (self._entries, self._expiry)"
+            "\n    if self._running or self._journals:\n        pass\n    elif life != inf:"
+            "\n        now = monotonic()\n        deadline = now + life"
+            "\n        if life == expiry.life and expiry.floor <= deadline < expiry.end:"
+            "\n            slot = expiry.slot"
+            "\n            fresh: Entry = (value, deadline, slot)"
+            "\n            if key in entries:\n                old = entries[key]"
+            "\n                if old[2] == slot and old[1] > now:"
+            "\n                    entries[key] = fresh"
+            "\n                    entries.move_to_end(key)\n                    return"
+            "\n            else:"
+            "\n                if len(entries) >= self._max_size and expiry.heap and"
+            " (expiry.heap[0][0] > now) and entries:"
+            "\n                    evicted, old = entries.popitem(last=False)"
+            "\n                    self._evictions += 1"
+            "\n                    if old[2] is not None:"
+            "\n                        expiry.discard(evicted, old[2], entries)"
+            "\n                if len(entries) < self._max_size and key not in entries"
+            " and (slot in expiry.buckets):"
+            "\n                    bucket = expiry.buckets[slot]"
+            "\n                    entries[key] = fresh"
+            "\n                    bucket[key] = key"
+            "\n                    if len(bucket) >= FULL:"
+            "\n                        expiry.life = 0.0\n                    return"
+            "\n    elif not expiry.heap:\n        fresh = (value, None, None)"
+            "\n        if key in entries:\n            old = entries[key]"
+            "\n            entries[key] = fresh\n            entries.move_to_end(key)"
+            "\n            return\n        if len(entries) >= self._max_size and entries:"
+            "\n            _, old = entries.popitem(last=False)"
+            "\n            self._evictions += 1"
+            "\n        if len(entries) < self._max_size and key not in entries:"
+            "\n            entries[key] = fresh\n            return"
+            "\n    gone: list[Entry] = []\n    self._store_locked(key, value, life, gone)"
+            "\nexcept KeyError:\n    pass\nelse:\n    self._release()",
         ),
     ),
     breaks(
@@ -53,11 +119,12 @@ DEVIATIONS = [
         "a read that meets a removal raises",
         (
             f"{CACHE}.get",
-            "if key in entries:\n        try:",
-            "if key in entries:"
-            # The sleep lets another thread remove the key, or the defect would show by chance.
-            "\n        time.sleep(0)"  # part of the defect: hands the interpreter over
-            "\n        try:",
+            "try:\n    value, deadline, _ = entries[key]"
+            "\n    if deadline is None or deadline > monotonic():\n        self._touch(key)"
+            "\n        next(self._hits)\n        return value\nexcept KeyError:\n    pass",
+            "time.sleep(0)\ntry:\n    value, deadline, _ = entries[key]"
+            "\n    if deadline is None or deadline > monotonic():\n        self._touch(key)"
+            "\n        next(self._hits)\n        return value\nexcept KeyError:\n    pass",
         ),
         (f"{CACHE}.get", "except KeyError:", "except IndexError:"),
     ),
@@ -89,21 +156,31 @@ DEVIATIONS = [
             GET_OR_SET,
             "entry = self._live_locked(key, gone)",
             "entry = self._live_locked(key, gone)"
-            "\n            value, keep = make() if entry is None else (entry[0], False)",
+            "\nvalue, keep = make() if entry is None else (entry[0], False)",
         ),
     ),
     breaks(
         "R9.2",
         "values are pickled under the lock",
-        (f"{CACHE}.save", "snapshot.write(", "with self._lock: snapshot.write("),
+        (
+            f"{CACHE}.save",
+            "snapshot.write(target, header, rows, self._codec, self._secret)",
+            "with self._lock:\n    snapshot.write(target, header, rows, self._codec, self._secret)",
+        ),
     ),
     breaks(
         "R9.2",
         "values are unpickled under the lock",
         (
             f"{CACHE}.load",
-            "for keys, values, ends in slices:",
-            "self._acquire()\n    for keys, values, ends in slices:",
+            "if header['entries'] > self._max_size:"
+            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
+            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
+            "\n    slices = _columns_of(kept)",
+            "if header['entries'] > self._max_size:"
+            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
+            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
+            "\n    slices = _columns_of(kept)\nself._acquire()",
         ),
         (f"{CACHE}.load", "_let_go(*former)", "self._release(); _let_go(*former)"),
     ),
@@ -118,8 +195,8 @@ DEVIATIONS = [
         "delete_pattern matches under the lock",
         (
             f"{CACHE}.delete_pattern",
-            "for part in _slices_of(keys):",
-            "self._acquire()\n        for part in _slices_of(keys):",
+            "doomed: list[str] = []",
+            "doomed: list[str] = []\nself._acquire()",
         ),
         (f"{CACHE}.delete_pattern", "removed = 0", "removed = 0; self._release()"),
     ),
@@ -136,7 +213,7 @@ DEVIATIONS = [
     breaks(
         "R9.2",
         "what set overwrites is released under the lock",
-        (f"{CACHE}.set", "finally:", "finally:\n        old = gone = None"),
+        (f"{CACHE}.set", "self._release()", "old = gone = None\nself._release()"),
     ),
     breaks(
         "R9.2",
@@ -154,18 +231,36 @@ DEVIATIONS = [
         (
             f"{CACHE}.cleanup",
             "more = self._expiry.due(now)",
-            "more = self._expiry.due(now)\n            gone = []",
+            "more = self._expiry.due(now)\ngone = []",
         ),
     ),
     breaks(
         "R9.2",
         "what clear removes is released under the lock",
-        (f"{CACHE}.clear", "    _let_go(*former)", "        _let_go(*former)"),
+        (
+            f"{CACHE}.clear",
+            "with self._lock:"
+            "\n    former = self._install_locked(OrderedDict(), ExpiryIndex())"
+            "\n_let_go(*former)",
+            "with self._lock:"
+            "\n    former = self._install_locked(OrderedDict(), ExpiryIndex())"
+            "\n    _let_go(*former)",
+        ),
     ),
     breaks(
         "R9.2",
         "what load replaces is released under the lock",
-        (f"{CACHE}.load", "\n    _let_go(*former)", "\n        _let_go(*former)"),
+        (
+            f"{CACHE}.load",
+            "with self._lock:\n    former = self._install_locked(entries, expiry)"
+            "\n    self._count_from_locked(header['hits'], header['misses'],"
+            " header['evictions'], header['expirations'])"
+            "\n_let_go(*former)",
+            "with self._lock:\n    former = self._install_locked(entries, expiry)"
+            "\n    self._count_from_locked(header['hits'], header['misses'],"
+            " header['evictions'], header['expirations'])"
+            "\n    _let_go(*former)",
+        ),
     ),
     breaks(
         "R9.2",
@@ -221,8 +316,8 @@ DEVIATIONS = [
         "the caller of a failing factory gets None",
         (
             GET_OR_SET,
-            "self._flights.fail(flight, error)\n        raise",
-            "self._flights.fail(flight, error)\n        return None",
+            "raise",
+            "return None",
         ),
     ),
     breaks(
@@ -233,7 +328,7 @@ DEVIATIONS = [
     breaks(
         "R9.3",
         "waiters wait on where the error is no Exception",
-        (GET_OR_SET, "except BaseException", "except Exception"),
+        (GET_OR_SET, "BaseException", "Exception"),
     ),
     breaks(
         "R9.3",
@@ -273,8 +368,15 @@ DEVIATIONS = [
         "a factory that needs itself over two others waits",
         (
             f"{FLIGHTS}.join",
-            "while ahead is not None and (not ahead.landed):",
-            "for _ in range(2):\n            if ahead is None: break",
+            "while ahead is not None and (not ahead.landed):\n    if ahead.leader == me:"
+            "\n        raise RuntimeError(f'the factory of {key!r} needs {key!r} itself"
+            " to finish')"
+            "\n    ahead = self._waiting.get(ahead.leader)",
+            "for _ in range(2):\n    if ahead is None:\n        break"
+            "\n    if ahead.leader == me:"
+            "\n        raise RuntimeError(f'the factory of {key!r} needs {key!r} itself"
+            " to finish')"
+            "\n    ahead = self._waiting.get(ahead.leader)",
         ),
     ),
     breaks(
@@ -284,22 +386,23 @@ DEVIATIONS = [
         "R9.3",
         "who has waited is taken to wait for ever",
         (f"{FLIGHTS}.wait", "self._waiting.pop(threading.get_ident(), None)", "pass"),
-        (f"{FLIGHTS}.join", " and (not ahead.landed)", ""),
+        (f"{FLIGHTS}.join", "ahead is not None and (not ahead.landed)", "ahead is not None"),
     ),
     breaks(
         "R9.3",
         "any factory inside a factory is refused",
         (
             f"{FLIGHTS}.join",
-            "if flight is None:",
-            "if any(each.leader == me for each in self.running.values()):"
-            "\n            raise RuntimeError(key)\n        if flight is None:",
+            "flight = self.running.get(key)",
+            "flight = self.running.get(key)"
+            "\nif any((each.leader == me for each in self.running.values())):"
+            "\n    raise RuntimeError(key)",
         ),
     ),
     breaks(
         "R9.3",
         "the life begins with the call",
-        (GET_OR_SET, "make = partial(", "begin = monotonic()\n    make = partial("),
+        (GET_OR_SET, "life = self._life(ttl)", "life = self._life(ttl)\nbegin = monotonic()"),
         (
             GET_OR_SET,
             "self._store_locked(key, value, life, gone)",
@@ -330,7 +433,16 @@ DEVIATIONS = [
     breaks(
         "R9.3",
         "a factory's value that was not stored is lost",
-        (GET_OR_SET, "\n    return value", "\n    return value if flight.store else self.get(key)"),
+        (
+            GET_OR_SET,
+            "with self._lock:\n    if keep and flight.store:"
+            "\n        self._store_locked(key, value, life, gone)"
+            "\n    self._flights.land(flight, value)\nreturn value",
+            "with self._lock:\n    if keep and flight.store:"
+            "\n        self._store_locked(key, value, life, gone)"
+            "\n    self._flights.land(flight, value)"
+            "\nreturn value if flight.store else self.get(key)",
+        ),
     ),
     breaks(
         "R9.3",
