@@ -219,7 +219,7 @@ def account(logs: Sequence[Log], failovers: Sequence[Failover], kept: set[str]) 
                     if newer < len(sure):
                         stale = max(stale, when - log.writes[sure[newer] - 1].returned)
         done = [write.returned for write in log.writes if write.acknowledged]
-        away = max(away, *(later - sooner for sooner, later in itertools.pairwise(done)))
+        away = max([away, *(later - sooner for sooner, later in itertools.pairwise(done))])
     acknowledged = sum(write.acknowledged for log in logs for write in log.writes)
     counted = sum(write.acknowledged for log in logs for write in log.sums)
     return Account(wrong, lost, late, acknowledged, counted, stale, dead, away)
