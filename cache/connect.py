@@ -1,4 +1,4 @@
-"""`connect`: from a URL to a cache, so that the engine is a line of configuration."""
+"""`connect`: creates a cache from a URL, so that the engine is a line of configuration."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -23,7 +23,7 @@ def _required(text: str) -> str:
     return {"none": "none", "optional": "optional", "required": "required"}[text]
 
 
-# What a URL may say, and how its text is read; trust and secrets do not belong into URLs.
+# The options of a URL, and how to read their text. URLs must not hold `trust` and secrets.
 _MEMORY: Readers = {
     "max_size": int,
     "default_ttl": float,
@@ -72,16 +72,16 @@ def connect(url: str, **options: Any) -> Cache[Any]:
         redis+sentinel://host1,host2/service        the sentinels' hosts
         redis+cluster://host1,host2                 some of its nodes
 
-    A server is connected to when it is first asked, a cluster at once. Besides the options of
-    `RedisCache` there are `timeout` and `connect_timeout`, in seconds, 0.5 by default,
+    The connection to a server is opened by the first call, to a cluster at once. Besides the
+    options of `RedisCache` there are `timeout` and `connect_timeout`, in seconds, 0.5 by default,
     `max_connections`, `client_name`, and with TLS those of redis-py: `ssl_ca_certs`, `ssl_ca_path`
-    and `ssl_ca_data` name authorities to trust beside the system's, `ssl_certfile`,
-    `ssl_keyfile` and `ssl_password` are the client's certificate, and `ssl_cert_reqs="none"` or
+    and `ssl_ca_data` name authorities to trust beside the system's, `ssl_certfile`, `ssl_keyfile`
+    and `ssl_password` are the client's certificate, and `ssl_cert_reqs="none"` or
     `ssl_check_hostname=False` trust any server, or any name.
 
     Options that are numbers or words may stand in the URL's query as well:
     `memory://?max_size=10000`. Raises ValueError for a scheme or an option that is unknown, a
-    number that is none, or an option that is given twice, and ImportError for a missing extra.
+    number that is not one, or an option that is given twice, and ImportError for a missing extra.
     """
     if not isinstance(url, str):
         raise TypeError(f"a URL must be a str, not {type(url).__name__}")
@@ -126,9 +126,9 @@ def _remote(parts: SplitResult, options: dict[str, Any]) -> Cache[Any]:
 
 
 def with_redis(module: str, what: str) -> ModuleType:
-    """Import a module of this package that imports redis-py; `what` is for the user who needs it.
+    """Import a module of this package that needs redis-py; `what` is its name in the error.
 
-    Raises ImportError, naming the extra, where redis-py is missing.
+    Raises ImportError that names the extra if redis-py is missing.
     """
     try:
         return import_module(f"{__package__}.{module}")

@@ -1,6 +1,6 @@
-"""`DistributedCache`: an LRU cache with TTLs, exact statistics and snapshots, safe among threads.
+"""`DistributedCache`: a thread-safe LRU cache with TTLs, exact statistics and snapshots.
 
-How the parts play together, and why each step is in the order it is in, stands in DESIGN.md.
+DESIGN.md explains how the parts work together, and the order of the steps.
 """
 
 import gc
@@ -41,14 +41,14 @@ class _Journal(set[str]):
 
 
 _MISSING: Any = object()
-_ANY: Any = object()  # what is expected at a key that is written whatever is there
-_SLICE = 2_000  # entries that one hold of the lock removes, or one call of a C function walks
-_SWEEP = 10_000  # expired entries that one hold of the lock removes: some 3 ms
-_WALK = 50_000  # keys that one step of a save's walk takes: some 15 ms in which no thread runs
-_REPLAY = 50_000  # noted hits that are replayed at once: some 8 ms
+_ANY: Any = object()  # expected at a key that is written unconditionally
+_SLICE = 2_000  # entries that are removed under one hold of the lock, or in one C call
+_SWEEP = 10_000  # expired entries that are removed under one hold of the lock: about 3 ms
+_WALK = 50_000  # keys of one step of a save's walk: about 15 ms in which no other thread runs
+_REPLAY = 50_000  # recorded hits that are replayed at once: about 8 ms
 _FEW_USES = 5_000
 _MOST_REPLAYS = 200
-_YIELD = 0.0001  # seconds; long enough for a thread that waits for the lock to wake and take it
+_YIELD = 0.0001  # seconds; long enough for a waiting thread to wake and take the lock
 
 # With the GIL, a hit is a few atomic steps and needs no lock. Without it, every read takes it.
 _LOCK_FREE = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -57,9 +57,10 @@ _LOCK_FREE = getattr(sys, "_is_gil_enabled", lambda: True)()
 class DistributedCache(CacheMixin[V]):
     """A cache of up to `max_size` entries that the threads of one process share.
 
-    Full, it evicts the least recently used entry. `default_ttl` is the life of entries that are
-    set without one, in seconds or as a `timedelta`; None is for ever. A daemon thread removes
-    expired entries every `cleanup_interval` seconds, a millisecond at the least. `trust` lists what
+    It shares nothing with other processes. A full cache evicts the least recently used entry.
+    `default_ttl` is the ttl of entries that are set without one, in seconds or as a `timedelta`;
+    None means that they never expire. A daemon thread removes expired entries every
+    `cleanup_interval` seconds, a millisecond at the least. `trust` lists what
     may be in snapshots beside plain data: classes, names of modules whose classes are trusted, and
     a `Portable` for each class that is saved as plain data, such as a NumPy array. `secret` seals
     snapshots.
@@ -81,7 +82,7 @@ class DistributedCache(CacheMixin[V]):
         self._default_life = inf
         if default_ttl is not None:
             self._default_life = arguments.seconds(default_ttl, "default_ttl")
-        # The ttl that `set` has checked last, and its seconds.
+        # The last ttl that `set` checked, and its seconds.
         self._checked: tuple[object, float] = None, self._default_life
         self._cleanup_interval = arguments.seconds(cleanup_interval, "cleanup_interval")
         self._codec = Codec(trust)
@@ -92,7 +93,7 @@ class DistributedCache(CacheMixin[V]):
         self._closed = False  # guarded by _lock
         self._evictions = 0  # guarded by _lock
         self._expirations = 0  # guarded by _lock
-        # Each `next` counts one read, in one atomic step; `_counted` reads them.
+        # Each `next` counts one read in one atomic step; `_counted` reads the counters.
         self._hits = count()
         self._misses = count()
         # Changed under _lock only, except that a hit moves its key to the end without it.
@@ -120,8 +121,8 @@ class DistributedCache(CacheMixin[V]):
 
         A hit makes the key most recently used. An expired entry is removed, and is a miss.
         """
-        # Flat and without the lock, for speed: look up, move to the end and count are one atomic
-        # step each, in an order in which any other thread may come between (DESIGN.md, "A hit").
+        # Flat and without the lock, for speed. Look-up, move to the end and count are one atomic
+        # step each; other threads may run between any two of them (DESIGN.md, "A hit").
         if type(key) is not str:
             key = arguments.plain_key(key)
         entries = self._entries
@@ -133,14 +134,14 @@ class DistributedCache(CacheMixin[V]):
                     next(self._hits)
                     return value
             except KeyError:  # pragma: no cover - another thread has removed it
-                pass  # removed just now
+                pass  # decided again below
         elif entries is self._entries:  # pragma: no branch - else load has replaced it
             next(self._misses)
             return default
         return self._get_locking(key, default)
 
     def _get_locking(self, key: str, default: Any = None) -> Any:
-        """Do what `get` does, under the lock: for what is to be removed, and without a GIL."""
+        """Do what `get` does under the lock: to remove an expired entry; without GIL, always."""
         key = arguments.plain_key(key)
         gone: list[Entry] = []
         with self._lock:
@@ -152,7 +153,7 @@ class DistributedCache(CacheMixin[V]):
         if entry is None:
             next(self._misses)
             return default
-        if key in self._entries:  # pragma: no branch - a call from inside
+        if key in self._entries:  # pragma: no branch - a re-entrant call
             self._entries.move_to_end(key)
         next(self._hits)
         return entry[0]
@@ -200,13 +201,13 @@ class DistributedCache(CacheMixin[V]):
     def keys(self, pattern: str = "*") -> list[str]:
         """Return the live keys that match the glob `pattern`, in no promised order.
 
-        The dialect is that of Redis: `*`, `?`, `[abc]`, `[^a-z]`, `\\`. Takes time in proportion to
-        the number of keys, in slices between which other threads run. Counts no read and is no
+        The dialect is that of Redis: `*`, `?`, `[abc]`, `[^a-z]`, `\\`. Takes time proportional
+        to the number of keys, in slices between which other threads run. Counts no read and is no
         use of the keys.
         """
         glob = compile_glob(arguments.pattern(pattern))
         with self._lock:
-            # Recency order would take 25 times as long as the order of the dict inside.
+            # The order of recency would take 25 times as long as the order of the inner dict.
             entries, keys = self._entries, list(dict.keys(self._entries))
             all_live = not self._expiry.heap
         now = monotonic()
@@ -242,9 +243,9 @@ class DistributedCache(CacheMixin[V]):
         recently used. A new key in a full cache makes room: expired entries go first, then the
         least recently used one.
         """
-        # Flat for speed, in the commonest cases: nothing in the cache expires; or the deadline is
-        # in the slot that is current, and nothing has expired. A value that goes is kept in
-        # `old`, which this frame releases after the lock.
+        # Flat for speed in the commonest cases: nothing in the cache expires; or the deadline is in
+        # the current slot, and nothing has expired. The removed value is kept in `old`, which this
+        # frame releases after the lock.
         if type(key) is not str:
             key = arguments.plain_key(key)
         checked = self._checked
@@ -281,7 +282,7 @@ class DistributedCache(CacheMixin[V]):
                             self._evictions += 1
                             if old[2] is not None:
                                 expiry.discard(evicted, old[2], entries)
-                        if (  # pragma: no branch - a call from inside
+                        if (  # pragma: no branch - a re-entrant call
                             len(entries) < self._max_size
                             and key not in entries
                             and slot in expiry.buckets
@@ -290,7 +291,7 @@ class DistributedCache(CacheMixin[V]):
                             entries[key] = fresh
                             bucket[key] = key
                             if len(bucket) >= FULL:
-                                expiry.life = 0.0  # the next one goes elsewhere
+                                expiry.life = 0.0  # the next entry gets another slot
                             return
             elif not expiry.heap:
                 fresh = (value, None, None)
@@ -302,7 +303,7 @@ class DistributedCache(CacheMixin[V]):
                 if len(entries) >= self._max_size and entries:
                     _, old = entries.popitem(last=False)
                     self._evictions += 1
-                if (  # pragma: no branch - a call from inside
+                if (  # pragma: no branch - a re-entrant call
                     len(entries) < self._max_size and key not in entries
                 ):
                     entries[key] = fresh
@@ -330,7 +331,7 @@ class DistributedCache(CacheMixin[V]):
     def replace(self, key: str, value: V, ttl: float | timedelta | None = None) -> bool:
         """Store `value` where there is a live entry at `key`, and tell whether it did.
 
-        `ttl` as in `set`: the former deadline goes. Redis calls it SET XX.
+        `ttl` as in `set`: it replaces the former deadline. Redis calls it SET XX.
         """
         key = arguments.plain_key(key)
         life = self._life(ttl)
@@ -391,7 +392,7 @@ class DistributedCache(CacheMixin[V]):
                 total = number + step
                 fresh = (total, deadline, slot)
                 entries = self._entries
-                # A call from inside may have written the key: then once more.
+                # A re-entrant call may have written the key: then try again.
                 if key in entries and entries[key] is entry:  # pragma: no branch
                     entries[key] = fresh
                     entries.move_to_end(key)
@@ -425,15 +426,15 @@ class DistributedCache(CacheMixin[V]):
         *,
         store_if: Callable[[V], object] | None = None,
     ) -> V:
-        """Return the value at `key`, calling `factory()` for it where there is no live entry.
+        """Return the value at `key`; if there is none, call `factory()` and store its result.
 
-        However many threads ask at once, one factory runs and the others wait for its value, or
-        its exception. It runs without any lock. The value is stored for `ttl` seconds, from when
-        the factory returned, unless the key was written or removed meanwhile, or `store_if(value)`
-        is false; it is returned all the same. Raises RuntimeError in a factory that needs its own
-        key, directly or through another one that waits for it, and TypeError for a result that is
-        awaitable, a generator or an iterator: it could be used once only. Counts a hit, or a miss
-        where it called or waited.
+        Single flight: of all threads that ask at once, one runs its factory, without any lock, and
+        the others wait for its value or its exception. The value is stored for `ttl` seconds from
+        the factory's return. It is returned but not stored if the key was written or removed
+        meanwhile, or if `store_if(value)` is false. Raises RuntimeError in a factory that needs its
+        own key, directly or through another one that waits for it. Raises TypeError for a result
+        that is awaitable, a generator or an iterator, which could be used only once. Counts a hit,
+        or a miss if it called the factory or waited.
         """
         key = arguments.plain_key(key)
         life = self._life(ttl)
@@ -452,12 +453,12 @@ class DistributedCache(CacheMixin[V]):
         ttl: float | timedelta | None,
         store_if: Callable[[V], object] | None,
     ) -> V:
-        """Do what is left of `get_or_set` once its read was a miss."""
+        """Do the rest of `get_or_set` after its read was a miss."""
         life = self._life(ttl)
         make = partial(results.make, key, factory, store_if)
         if self._lock._is_owned() or self._flights.inside():  # type: ignore[attr-defined]
-            # Called from inside another call, which holds the lock or has others wait: to wait for
-            # another thread's factory could be to wait for ever.
+            # A re-entrant call: the outer call holds the lock, or other threads wait for it.
+            # Waiting for another thread's factory could deadlock.
             value, keep = make()
             if keep:
                 self.add(key, value, life)
@@ -467,7 +468,7 @@ class DistributedCache(CacheMixin[V]):
             return self._flights.wait(flight)
         gone: list[Entry] = []
         try:
-            with self._lock:  # another leader may have landed since the miss
+            with self._lock:  # another flight may have ended since the miss
                 entry = self._live_locked(key, gone)
             value, keep = self._flights.call(flight, make) if entry is None else (entry[0], False)
         except BaseException as error:
@@ -480,7 +481,7 @@ class DistributedCache(CacheMixin[V]):
         return value
 
     def _life(self, ttl: float | timedelta | None) -> float:
-        """Return the seconds to live that a caller's `ttl` stands for."""
+        """Return a caller's `ttl` in seconds."""
         return self._default_life if ttl is None else arguments.seconds(ttl)
 
     # -- removing --------------------------------------------------------------------------------
@@ -524,11 +525,11 @@ class DistributedCache(CacheMixin[V]):
     def delete_pattern(self, pattern: str) -> int:
         """Remove the entries whose keys match the glob `pattern`; return how many live ones went.
 
-        Those that are there at one moment: what is set while it runs stays. Takes time in
-        proportion to the number of keys, in slices between which other threads run.
+        Removes what is stored at one moment; what is set while it runs stays. Takes time
+        proportional to the number of keys, in slices between which other threads run.
         """
         glob = compile_glob(arguments.pattern(pattern))
-        in_flight: dict[str, bool] = {}  # key of a running factory: does it match?
+        in_flight: dict[str, bool] = {}  # key of a running factory to whether it matches
         written = _Journal()
         while True:
             with self._lock:
@@ -537,7 +538,7 @@ class DistributedCache(CacheMixin[V]):
                     for key in running:
                         if in_flight[key]:
                             self._flights.forget(key)
-                    self._journals[id(written)] = written  # first: a call from inside may write
+                    self._journals[id(written)] = written  # first: a re-entrant call may write
                     now = monotonic()
                     entries, keys = self._entries, list(dict.keys(self._entries))
                     break
@@ -554,17 +555,17 @@ class DistributedCache(CacheMixin[V]):
             return removed
         finally:
             with self._lock:
-                # One step: a call from inside may begin and end another.
+                # One step: a re-entrant call may begin and end another.
                 self._journals.pop(id(written), None)
 
     def _delete_unwritten(
         self, keys: list[str], written: _Journal, entries: OrderedDict[str, Entry], now: float
     ) -> int:
-        """Remove what was at `keys` and live at `now`, unless it was `written` since."""
+        """Remove the entries at `keys` that were live at `now`, except those `written` since."""
         gone: list[Entry] = []
         removed = 0
         with self._lock:
-            if self._entries is entries:  # else clear or load has removed all
+            if self._entries is entries:  # otherwise clear or load has removed everything
                 for key in keys:
                     entry = entries.get(key)
                     if entry is None or key in written:
@@ -574,7 +575,7 @@ class DistributedCache(CacheMixin[V]):
         return removed
 
     def clear(self) -> None:
-        """Remove every entry. The counters stay: nothing was evicted and nothing expired."""
+        """Remove every entry. The counters stay: removals by `clear` are not counted."""
         with self._lock:
             former = self._install_locked(OrderedDict(), ExpiryIndex())
         _let_go(*former)
@@ -582,15 +583,15 @@ class DistributedCache(CacheMixin[V]):
     def cleanup(self) -> int:
         """Remove every entry that has expired by now and return how many that were.
 
-        The cost follows their number, not the cache's size. Works in slices between which other
-        threads run. The cleanup thread calls it every `cleanup_interval` seconds.
+        The cost is proportional to their number, not to the cache's size. Works in slices between
+        which other threads run. The cleanup thread calls it every `cleanup_interval` seconds.
         """
         now = monotonic()
         removed = 0
         while True:
             with self._lock:
                 gone = self._expiry.sweep(self._entries, now, _SWEEP)
-                swept = len(gone)  # first: a call from inside may count one, too
+                swept = len(gone)  # first: a re-entrant call may count one, too
                 self._expirations += swept
                 more = self._expiry.due(now)
             removed += swept
@@ -605,15 +606,15 @@ class DistributedCache(CacheMixin[V]):
             self._count_from_locked(0, 0, 0, 0)
 
     def health(self) -> Health:
-        """Return how the cache is: "degraded" where its cleanup thread does not run, else "ok".
+        """Return the state of the cache: "degraded" if its cleanup thread does not run, else "ok".
 
-        After `close` there is none to run.
+        After `close` no thread is expected.
         """
         runs = self._closed or self._cleans()
         return Health.of([], [] if runs else ["the cleanup thread does not run"])
 
     def close(self) -> None:
-        """End the cleanup thread. The cache still serves, and removes what it finds expired."""
+        """End the cleanup thread. The cache still works and removes expired entries on access."""
         with self._lock:
             self._closed = True
         self._end_cleanup()
@@ -623,12 +624,12 @@ class DistributedCache(CacheMixin[V]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot of this moment to the file at `path`, whole or not at all.
 
-        A pickle file of plain data, mode 0600, entries from least to most recently used, each
-        with its wall-clock `expires_at`. Other threads go on: hits throughout, writes once the
-        keys have been read in order of use. Raises OSError where the file cannot be written and
-        SnapshotError, with the key, for a value that is neither plain data nor trusted; the cache
-        and the old file stay as they were. A container that other threads change meanwhile is saved
-        as it was at one moment; while one large value is pickled, no other thread runs.
+        The file is a pickle of plain data with mode 0600: entries from least to most recently used,
+        each with its wall-clock `expires_at`. Other threads continue: hits throughout, writes after
+        the keys have been read in order of use. Raises OSError if the file cannot be written, and
+        SnapshotError that names the key for a value that is neither plain data nor trusted; then
+        the cache and the old file are unchanged. A container that other threads change meanwhile is
+        saved as it was at one moment. While one large value is pickled, no other thread runs.
         """
         target = os.fspath(path)
         with self._lock:
@@ -646,7 +647,7 @@ class DistributedCache(CacheMixin[V]):
         header["entries"] = len(keys)
 
         def rows(most: int) -> list[snapshot.Row]:
-            # Taken off the end: to free the whole lists at once would stop every thread.
+            # Taken from the end: freeing the whole lists at once would stop every thread.
             part, held = keys[: -most - 1 : -1], entries[: -most - 1 : -1]
             del keys[-most:], entries[-most:]
             values, deadlines = [entry[0] for entry in held], [entry[1] for entry in held]
@@ -659,10 +660,11 @@ class DistributedCache(CacheMixin[V]):
     def load(self, path: str | os.PathLike[str]) -> None:
         """Replace content and counters by those of the snapshot at `path`, in one step.
 
-        Entries come back in their order of use, each with the life it has left by the wall clock;
-        what has expired is dropped, and so are the least recently used ones beyond `max_size`.
-        Raises FileNotFoundError, or SnapshotError for what is no whole snapshot, is sealed with
-        another secret, or holds what is neither plain data nor trusted; nothing has changed then.
+        Entries come back in their order of use, each with its remaining life by the wall clock.
+        Expired ones are dropped, and so are the least recently used ones beyond `max_size`. Raises
+        FileNotFoundError. Raises SnapshotError for a file that is not a whole snapshot, is sealed
+        with another secret, or holds anything that is neither plain data nor trusted. After an
+        error nothing has changed.
         """
         header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)
         now, wall = monotonic(), time.time()
@@ -694,7 +696,7 @@ class DistributedCache(CacheMixin[V]):
         _let_go(*former)
 
     def _header_locked(self) -> dict[str, Any]:
-        """Return what a snapshot says of this moment, but for the number of its entries."""
+        """Return the header of a snapshot of this moment, without the number of entries."""
         hits, misses = self._counted_locked()
         return {
             "saved_at": time.time(),
@@ -707,9 +709,9 @@ class DistributedCache(CacheMixin[V]):
     def _walk_locked(self) -> tuple[list[str], list[Entry]]:
         """Return all keys, from least to most recently used, and their entries.
 
-        The order can only be read by walking the OrderedDict, which takes 0.3 s at a million and
-        must not see a change. So writers wait for the lock meanwhile, and hits, which need no
-        lock, note their key in a queue instead of moving it; the queue is replayed afterwards.
+        The order can only be read by walking the OrderedDict, which takes 0.3 s at a million
+        entries and must not see a change. So writers wait for the lock meanwhile. Hits, which need
+        no lock, record their key in a queue instead of moving it; the queue is replayed afterwards.
         """
         entries = self._entries
         self._noting = True
@@ -724,15 +726,15 @@ class DistributedCache(CacheMixin[V]):
                         keys += part
                         found += map(entries.__getitem__, part)
                         if gc.isenabled():
-                            # Makes the lists old while they are short. As young ones the next
-                            # collection would walk them whole, 50 ms in which no thread runs.
+                            # Ages the lists while they are short. Otherwise the next collection
+                            # would traverse them all: 50 ms in which no other thread runs.
                             gc.collect(1)
                     return keys, found
                 except (RuntimeError, KeyError):  # pragma: no cover - a hit began before the walk
                     continue  # a hit that began before the walk has moved its key just now
         finally:
-            # Hits go on to fill the queue. One call empties it faster than a switch interval of
-            # hits fills it, so it shortens; then the few hits that come wait for the last ones.
+            # Meanwhile hits fill the queue. One call empties it faster than the hits of a switch
+            # interval fill it, so it gets shorter; then new hits wait until the last are replayed.
             for _ in range(_MOST_REPLAYS):
                 if len(self._uses) > _FEW_USES:
                     self._replay_locked()
@@ -743,7 +745,7 @@ class DistributedCache(CacheMixin[V]):
             self._touch = self._entries.move_to_end
 
     def _note(self, key: str) -> None:
-        """Stand in for `_touch` during a walk."""
+        """Replace `_touch` during a walk."""
         self._uses.append(key)
         if not self._noting:  # pragma: no cover - the walk has just ended
             with self._lock:
@@ -751,30 +753,30 @@ class DistributedCache(CacheMixin[V]):
                     self._replay_locked()
 
     def _touch_waiting(self, key: str) -> None:  # pragma: no cover - another thread's turn
-        """Stand in for `_touch` while the last of the queue is replayed."""
+        """Replace `_touch` while the last part of the queue is replayed."""
         with self._lock:
             self._entries.move_to_end(key)
 
     def _replay_locked(self) -> None:
-        """Do what the first hits in the queue would have done, within one call of C functions."""
+        """Replay the first hits in the queue in one C call."""
         entries, uses = self._entries, self._uses
         keys = starmap(uses.popleft, repeat((), min(len(uses), _REPLAY)))
         deque(map(entries.move_to_end, filter(entries.__contains__, keys)), maxlen=0)
 
     # -- steps under the lock --------------------------------------------------------------------
     # Code of the same thread may run at any call in here (a finalizer, a signal handler) and may
-    # call the cache. So what is looked up and then changed is looked up again right before, by
-    # operators, between which CPython runs nothing else; removed entries go to `gone`, which the
-    # caller drops after it has released the lock.
+    # call the cache. So state is checked again right before it is changed, by operators, between
+    # which CPython runs nothing else. Removed entries go to `gone`, which the caller releases after
+    # the lock.
 
     def _live_locked(self, key: str, gone: list[Entry]) -> Entry | None:
-        """Return the live entry at `key`; an expired one is removed. The one rule of expiry."""
+        """Return the live entry at `key`; an expired one is removed. The only test of expiry."""
         entry = self._entries.get(key)
         if entry is None or entry[1] is None or entry[1] > monotonic():
             return entry
         removed = self._remove_locked(
             key, entry, gone
-        )  # first: a call from inside may count one, too
+        )  # first: a re-entrant call may count one, too
         self._expirations += removed
         return None
 
@@ -786,10 +788,10 @@ class DistributedCache(CacheMixin[V]):
                 return entry
 
     def _remove_locked(self, key: str, entry: Entry, gone: list[Entry]) -> int:
-        """Remove `entry`, if it is still the one at `key`, and return how many that were."""
+        """Remove `entry` if it is still at `key`; return how many entries were removed."""
         entries = self._entries
         if key not in entries or entries[key] is not entry:
-            return 0  # a call from inside has removed it, or written another
+            return 0  # a re-entrant call has removed it, or written another
         del entries[key]
         gone.append(entry)
         if entry[2] is not None:
@@ -804,9 +806,10 @@ class DistributedCache(CacheMixin[V]):
         gone: list[Entry],
         expected: Entry | None = _ANY,
     ) -> bool:
-        """Put `value` at `key`, as the most recently used, with `life` seconds to live.
+        """Store `value` at `key` as the most recently used, for `life` seconds.
 
-        Does nothing and returns False where the entry there, or None, is not the `expected` one.
+        Does nothing and returns False if the entry there (None: no entry) is not the `expected`
+        one.
         """
         entries, expiry = self._entries, self._expiry
         now = monotonic()
@@ -820,7 +823,7 @@ class DistributedCache(CacheMixin[V]):
         while deadline != inf and slot not in expiry.buckets:
             slot = expiry.slot_for(deadline, life)
             fresh = (value, deadline, slot)
-        # An entry is stored together with its record: no call comes between.
+        # An entry is stored together with its record: there is no call in between.
         if key in entries:
             old = entries[key]
             if expected is not _ANY and old is not expected:
@@ -841,13 +844,13 @@ class DistributedCache(CacheMixin[V]):
             entries[key] = fresh
             if slot is not None:
                 expiry.buckets[slot][key] = key
-            if len(entries) > self._max_size:  # pragma: no cover - a call from inside
+            if len(entries) > self._max_size:  # pragma: no cover - a re-entrant call
                 self._make_room_locked(self._max_size, now, gone)
         self._note_write_locked(key)
         return True
 
     def _note_write_locked(self, key: str) -> None:
-        """Tell what runs meanwhile that `key` has been written."""
+        """Tell running flights and pattern deletions that `key` was written."""
         if self._running:
             self._flights.forget(key)
         if self._journals:
@@ -863,7 +866,7 @@ class DistributedCache(CacheMixin[V]):
                 removed = len(expired)
                 self._expirations += removed
                 gone += expired
-            elif entries:  # pragma: no branch - a call from inside may have cleared it
+            elif entries:  # pragma: no branch - a re-entrant call may have cleared it
                 key, entry = entries.popitem(last=False)
                 self._evictions += 1
                 gone.append(entry)
@@ -873,7 +876,7 @@ class DistributedCache(CacheMixin[V]):
     def _install_locked(
         self, entries: OrderedDict[str, Entry], expiry: ExpiryIndex
     ) -> tuple[OrderedDict[str, Entry], ExpiryIndex]:
-        """Put other content in place, in one step for every reader; return the former."""
+        """Replace the content in one step for every reader; return the former content."""
         former = self._entries, self._expiry
         self._flights.forget_all()
         self._expiry = expiry
@@ -888,8 +891,8 @@ class DistributedCache(CacheMixin[V]):
     def _counted_locked(self) -> tuple[int, int]:
         """Return hits and misses of one moment.
 
-        They are counted by `next`, without the lock; a count's text is the one thing of it that
-        can be read without counting, and `repr` of both is one atomic step.
+        They are counted by `next`, without the lock. Only the text of a count can be read without
+        counting, and `repr` of both is one atomic step.
         """
         hits, misses = repr((self._hits, self._misses))[1:-1].split(", ")
         return int(hits[len("count(") : -1]), int(misses[len("count(") : -1])
@@ -897,14 +900,14 @@ class DistributedCache(CacheMixin[V]):
     # -- fork ------------------------------------------------------------------------------------
 
     def _after_fork_in_child(self) -> None:  # pragma: no cover - in children
-        """Begin anew with what the parent's other threads were doing; none of it is ended here."""
+        """Forget what the parent's other threads were doing: it does not continue here."""
         me = threading.get_ident()
         self._flights.reset()
         for written in list(self._journals.values()):
             if written.thread != me:
                 self._journals.pop(id(written))
         if not self._noting:
-            # A hit of another thread had noted its key, and was about to replay it.
+            # A hit of another thread had recorded its key, and was about to replay it.
             while self._uses:
                 self._replay_locked()
         if not self._closed:
@@ -915,22 +918,22 @@ if not _LOCK_FREE:  # pragma: no cover - free-threaded builds only
     DistributedCache.get = DistributedCache._get_locking  # type: ignore[method-assign]
 
 
-# To free a million references takes 20 ms and more in which no other thread runs, to copy them 12.
-# So what is large is copied once at most, and worked through and released in slices.
+# Freeing a million references takes 20 ms or more in which no other thread runs; copying them, 12
+# ms. So large containers are copied once at most, and processed and released in slices.
 
 
 def _let_a_waiter_in() -> None:
-    """Pause between two holds of the lock, which is not fair."""
-    time.sleep(_YIELD)  # or this thread would take the lock again before one that waits has woken
+    """Pause between two holds of the lock, as the lock is not fair."""
+    time.sleep(_YIELD)  # otherwise this thread would take the lock again before a waiter has woken
 
 
 def _taken(take: Callable[[], T], rest: Sized) -> list[T]:
-    """Return what `take` gives when it is called once for each of the rest, or for a slice."""
+    """Call `take` once for each remaining item, up to a slice; return the results."""
     return list(starmap(take, repeat((), min(len(rest), _SLICE))))
 
 
 def _slices_of(items: list[T]) -> Iterator[list[T]]:
-    """Take slices off the end of a list until it is empty."""
+    """Yield slices from the end of a list until it is empty."""
     while items:
         part = items[-_SLICE:]
         del items[-_SLICE:]
@@ -938,7 +941,7 @@ def _slices_of(items: list[T]) -> Iterator[list[T]]:
 
 
 def _live_of(keys: list[str], entries: list[Entry], now: float) -> tuple[list[str], list[Entry]]:
-    """Empty both lists, and return those that live at `now`, last ones first."""
+    """Empty both lists; return the entries that are live at `now`, last ones first."""
     live_keys: list[str] = []
     live_entries: list[Entry] = []
     for part, held in zip(_slices_of(keys), _slices_of(entries), strict=True):
@@ -950,7 +953,7 @@ def _live_of(keys: list[str], entries: list[Entry], now: float) -> tuple[list[st
 
 
 def _live_keys(keys: list[str], entries: OrderedDict[str, Entry], now: float) -> list[str]:
-    """Return those of `keys` whose entries live at `now`."""
+    """Return those of `keys` whose entries are live at `now`."""
     return [
         key
         for key in keys
@@ -959,13 +962,13 @@ def _live_keys(keys: list[str], entries: OrderedDict[str, Entry], now: float) ->
 
 
 def _columns_of(rows: deque[snapshot.Row]) -> Iterator[snapshot.Columns]:
-    """Take rows off the beginning of a queue until it is empty, some at a time, as columns."""
+    """Yield rows from the beginning of a queue until it is empty, some at a time, as columns."""
     while rows:
         yield snapshot.columns_of(_taken(rows.popleft, rows))
 
 
 def _let_go(entries: OrderedDict[str, Entry], expiry: ExpiryIndex) -> None:
-    """Release former content some entries at a time."""
+    """Release former content in slices."""
     expiry.release()
     while entries:
         _taken(entries.popitem, entries)

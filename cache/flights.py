@@ -1,7 +1,7 @@
-"""Single flight: of all threads that want the same key made, one makes it and the others wait.
+"""Single flight: of all threads that need the same key, one runs the factory and the others wait.
 
-After groupcache's singleflight. A flight is one run of a factory; its leader is the thread that
-runs it. The table keeps no value longer than the flight lasts.
+After groupcache's singleflight. A flight is one run of a factory. The leader is the thread that
+runs it; the others are its waiters. No value is kept here after the end of its flight.
 """
 
 import threading
@@ -26,31 +26,31 @@ class Flight(Generic[V]):
         self.called = False  # while the factory runs
         self.store = True  # False once the key was written or removed while the factory ran
         self.landed = False
-        # One for each waiter, shut until the flight has landed. Bare locks, not an Event, which has
-        # a lock inside: its waiter may be in the middle of it, in a finalizer that wants the
-        # cache's lock, which the leader holds as it lands.
+        # One latch for each waiter, closed until the flight has ended. Plain locks, not an Event,
+        # which has a lock inside: a waiter may hold it in a finalizer that needs the cache's lock,
+        # while the leader holds the cache's lock and needs the Event's.
         self.gates: list[threading.Lock] = []
-        self.value: Any  # once it has landed well
+        self.value: Any  # after the flight has ended with a value
         self.error: BaseException | None = None
-        self.traceback: TracebackType | None = None  # the error's, as the leader has failed
+        self.traceback: TracebackType | None = None  # the error's, where the leader failed
 
 
 class Flights(Generic[V]):
     """The flights under way, by key, and which thread waits for which of them.
 
-    `lock` is the cache's own: a finalizer may call the cache in the middle of any of these methods,
-    and with a second lock two of them could wait for each other.
+    `lock` is the cache's own. A finalizer may call the cache in the middle of any of these methods,
+    and with a second lock two threads could deadlock.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
         self.running: dict[str, Flight[V]] = {}  # guarded by _lock; empty while nothing runs
-        self._waiting: dict[int, Flight[V]] = {}  # thread to what it waits for
+        self._waiting: dict[int, Flight[V]] = {}  # thread to the flight that it waits for
 
     def inside(self) -> bool:
-        """Tell whether the caller is in the middle of leading a flight, or of waiting for one.
+        """Tell whether the call is re-entrant: its thread leads a flight or waits for one.
 
-        A finalizer is, or else a factory, which does not count: it may lead others, and wait.
+        A call from the factory itself does not count: it may lead other flights, and wait.
         """
         me = threading.get_ident()
         return me in self._waiting or any(
@@ -59,7 +59,7 @@ class Flights(Generic[V]):
         )
 
     def call(self, flight: Flight[V], make: Callable[[], T]) -> T:
-        """Return what `make` returns, which runs the factory for the flight's leader."""
+        """Return `make()`, which runs the factory for the leader of the flight."""
         flight.called = True
         try:
             return make()
@@ -67,11 +67,11 @@ class Flights(Generic[V]):
             flight.called = False
 
     def join(self, key: str) -> tuple[Flight[V], bool]:
-        """Return the flight for `key` and whether the caller leads it, and so must land it.
+        """Return the flight for `key` and whether the caller leads it, and so must end it.
 
-        A caller that does not lead is noted as waiting and must call `wait`. Raises RuntimeError
-        where that would be to wait for itself: the leader of the flight is the caller, or waits,
-        directly or over others, for a flight that the caller leads. Not to be called `inside`.
+        A caller that does not lead is recorded as a waiter and must call `wait`. Raises
+        RuntimeError if it would wait for itself: the leader of the flight is the caller, or waits,
+        directly or through others, for a flight that the caller leads. Must not be called `inside`.
         """
         me = threading.get_ident()
         with self._lock:
@@ -80,7 +80,8 @@ class Flights(Generic[V]):
                 flight = self.running[key] = Flight(key, me)
                 return flight, True
             ahead: Flight[V] | None = flight
-            # Who waits for a flight that has landed is about to wake: nothing hangs on its leader.
+            # A waiter of a flight that has ended is about to wake; it does not depend on the
+            # leader.
             while ahead is not None and not ahead.landed:
                 if ahead.leader == me:
                     raise RuntimeError(f"the factory of {key!r} needs {key!r} itself to finish")
@@ -89,19 +90,19 @@ class Flights(Generic[V]):
             return flight, False
 
     def wait(self, flight: Flight[V]) -> V:
-        """Return the value that the flight lands with, or raise what it fails with."""
+        """Return the value of the flight, or raise its exception."""
         gate = threading.Lock()
         gate.acquire()
         flight.gates.append(gate)
         try:
-            if not flight.landed:  # else perhaps before the gate was there to be opened
+            if not flight.landed:  # otherwise the latch may have been added too late to be opened
                 gate.acquire()
         finally:
             self._waiting.pop(threading.get_ident(), None)
         if flight.error is not None:
-            # Each waiter begins at the leader's frames. Without that the traceback would grow with
-            # every waiter; without the frames neither a waiter's log nor the leader's own would
-            # say where the factory has failed, for all of them have this one exception.
+            # All waiters raise this one exception, each with the leader's traceback. Otherwise the
+            # traceback would grow with every waiter; and without the leader's frames no log would
+            # say where the factory failed.
             raise flight.error.with_traceback(flight.traceback)
         return flight.value  # type: ignore[no-any-return]
 
@@ -129,18 +130,18 @@ class Flights(Generic[V]):
         return list(self.running)
 
     def forget(self, key: str) -> None:
-        """Note that `key` was written or removed: the flight's value is not to be stored."""
+        """Record that `key` was written or removed: the value of its flight must not be stored."""
         flight = self.running.get(key)
         if flight is not None:
             flight.store = False
 
     def forget_all(self) -> None:
-        """Note that every key was removed."""
+        """Record that every key was removed."""
         for flight in list(self.running.values()):
             flight.store = False
 
     def reset(self) -> None:
-        """Begin anew in a forked child, where the other leaders and the waiters are gone.
+        """Forget, in a forked child, the other threads' flights and all waiters.
 
         A factory that forks goes on in the child, too.
         """

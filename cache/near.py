@@ -1,8 +1,8 @@
-"""The near cache: copies, in the process, of what a server has, dropped when the server says so.
+"""The near cache: in-process copies of a server's entries, removed when the server reports a write.
 
-It knows no server. Whoever fetches tells it of every fetch and every write; a listener (see
-`tracking`) tells it which keys were written by anyone, and until when it may be trusted. What makes
-it coherent, and which interleavings the rules are for, stands in DESIGN.md under "The near cache".
+It does not know the server. The caller reports every fetch and every write. A listener (see
+`tracking`) reports which keys were written by anyone, and until when the copies may be trusted. The
+section "The near cache" of DESIGN.md explains the interleavings that the rules are for.
 """
 
 import contextlib
@@ -23,19 +23,19 @@ _NEVER = -math.inf
 
 
 class _Fetches:
-    """The fetches of one key that are under way, and what became known since they began."""
+    """The fetches of one key that are under way, and what has become known since they began."""
 
     __slots__ = ("count", "epoch", "stored")
 
     def __init__(self) -> None:
         self.count = 0
-        self.epoch = 0  # goes up with each write, invalidation and fetch that ends
-        # What the near entry was made from, by one of these, if there still is one.
+        self.epoch = 0  # increases with each write, each invalidation and each fetch that ends
+        # The bytes of the near entry, if one of these fetches stored it and it is still there.
         self.stored: bytes | None = None
 
 
 class Token(NamedTuple):
-    """One fetch: which key, what was known when it began, and when that was."""
+    """One fetch: its key, the epoch when it began, and the time when it began."""
 
     key: str
     fetches: _Fetches
@@ -44,40 +44,40 @@ class Token(NamedTuple):
 
 
 class Bell:
-    """Rings when a key is invalidated."""
+    """A latch that opens when a key is invalidated."""
 
     def __init__(self, forget: Callable[["Bell"], None]) -> None:
-        # A bare lock, held while all is quiet; not an Event, which has a lock inside: a finalizer
-        # in the middle of a wait may be who rings.
+        # A plain lock, held while the latch is closed. Not an Event, which has a lock inside: the
+        # latch may be opened by a finalizer in the middle of a wait.
         self._quiet = threading.Lock()
         self._quiet.acquire()
         self._forget = forget
 
     def ring(self, rung_already: type[Exception] = RuntimeError) -> None:
-        """Wake who waits, or who will."""
+        """Open the latch: wake the present waiter, or the next one."""
         try:  # noqa: SIM105 - no global, which may be gone at the interpreter's exit
             self._quiet.release()
         except rung_already:
             pass
 
     def wait(self, seconds: float) -> None:
-        """Return when the bell rings, when it has rung since the last wait, or after `seconds`."""
+        """Return when the latch opens, if it was opened since the last wait, or after `seconds`."""
         self._quiet.acquire(timeout=seconds)
 
     def close(self) -> None:
-        """Wait no more."""
+        """Stop waiting for invalidations."""
         self._forget(self)
 
 
 class Near(DistributedCache[V]):
-    """An LRU cache of up to `max_size` copies, each for `bound` seconds at most.
+    """An LRU cache of up to `max_size` copies, each kept for `bound` seconds at most.
 
-    A `DistributedCache` whose entries come from fetches only: `token = begin(key)` before one, and
-    after it exactly one of `store`, `drop` and `abandon`. `read` answers while the entries are
-    trusted; `get` answers always, for those times when a stale value is better than none.
+    A `DistributedCache` whose entries come from fetches only. Call `token = begin(key)` before a
+    fetch, and exactly one of `store`, `drop` and `abandon` after it. `read` answers while the
+    entries are trusted. `get` always answers, for cases where a stale value is better than none.
 
-    A subclass, and not a class that has a cache, because a hit may cost no further call, and
-    because a store and what decides on it must be one step under one lock.
+    It is a subclass of the cache, not a user of one, because a hit must not cost a further call,
+    and because a store and the decision on it must be one step under one lock.
     """
 
     def __init__(self, max_size: int, bound: float | timedelta) -> None:
@@ -85,19 +85,19 @@ class Near(DistributedCache[V]):
         if self._bound == math.inf:
             raise ValueError("the bound on staleness must be finite")
         self._trusted = _NEVER  # a reading of the monotonic clock
-        self._fetches: dict[str, _Fetches] = {}  # guarded by _lock; keys that are being fetched
+        self._fetches: dict[str, _Fetches] = {}  # guarded by _lock; the fetches under way, by key
         self._bells: dict[str, list[Bell]] = {}  # guarded by _lock
         super().__init__(max_size)
 
     # -- reading ---------------------------------------------------------------------------------
 
     def read(self, key: str) -> V:
-        """Return the value at `key`. Raises KeyError where there is none, or none to be trusted.
+        """Return the value at `key`. Raises KeyError if there is none, or it is not trusted.
 
-        Counts a hit, and no miss.
+        Counts a hit, but no miss.
         """
-        # Flat and without the lock, as `DistributedCache.get` is. An invalidation that comes in
-        # between comes after this read: no other read that saw its effect has returned before.
+        # Flat and without the lock, like `DistributedCache.get`. An invalidation that arrives in
+        # between counts as later than this read: no read that saw its effect has returned yet.
         if type(key) is not str:
             key = arguments.plain_key(key)
         value, deadline, _ = self._entries[key]
@@ -116,10 +116,10 @@ class Near(DistributedCache[V]):
         raise KeyError(key)
 
     def reader(self, fetch: Callable[[str, Any], Any]) -> Callable[..., Any]:
-        """Return a function `get(key, default=None)` that reads here, or else by `fetch`.
+        """Return a function `get(key, default=None)` that reads here, or else calls `fetch`.
 
-        What `read` does, over again: a method around it would double what the near cache adds to a
-        hit (DESIGN.md, "The near cache").
+        It repeats the code of `read`: a method that calls it would double what the near cache adds
+        to a hit (DESIGN.md, "The near cache").
         """
 
         def get(key: str, default: Any = None) -> Any:
@@ -148,9 +148,9 @@ class Near(DistributedCache[V]):
         return get
 
     def read_many(self, keys: Sequence[str]) -> dict[str, V] | None:
-        """Return the values at all of `keys`, or None where one is missing or none is trusted.
+        """Return the values at all of `keys`, or None if one is missing or none is trusted.
 
-        All are what the server had at one moment: that up to which it has told of its writes.
+        They are the server's values of one moment: that up to which it has reported its writes.
         """
         gone: list[Entry] = []
         with self._lock:
@@ -163,28 +163,28 @@ class Near(DistributedCache[V]):
 
     @property
     def lock(self) -> "threading.RLock":
-        """Return the lock that guards all this, for what its owner has besides."""
+        """Return the lock of this object; it also guards the state of its owner."""
         return self._lock
 
     def trusted(self) -> bool:
-        """Tell whether `read` answers now."""
+        """Tell whether the entries are trusted now, so that `read` answers."""
         return self._trusted > monotonic()
 
     # -- fetches ---------------------------------------------------------------------------------
 
     def begin(self, key: str) -> Token:
-        """Note that the value at `key` is going to be asked for; call it before the request."""
+        """Record that a fetch of `key` begins; to be called before the request."""
         with self._lock:
             fetches = self._fetches.get(key) or self._fetches.setdefault(key, _Fetches())
             fetches.count += 1
             return Token(key, fetches, fetches.epoch, monotonic())
 
     def store(self, token: Token, raw: bytes, value: V, ttl: float) -> None:
-        """End a fetch that gave `value`, made from the bytes `raw`, with `ttl` seconds to live.
+        """End a fetch that returned `value`, decoded from the bytes `raw`, with `ttl` seconds left.
 
-        The value stays, for that time or the bound, where nothing has become known of the key
-        since the fetch began. Else it may be older or newer than what is here, and nobody can say
-        which: both are let go of, unless they are the same.
+        The value is stored, for that time or the bound, if nothing has become known about the key
+        since the fetch began. Otherwise it may be older or newer than the present entry, and nobody
+        can say which: both are dropped, unless their bytes are equal.
         """
         key, fetches, epoch, began = token
         gone: list[Entry] = []
@@ -194,30 +194,30 @@ class Near(DistributedCache[V]):
             if epoch == fetches.epoch and life > 0 and self._trusted > now:
                 self._store_locked(key, value, life, gone)
                 fetches.stored = raw
-                if epoch != fetches.epoch:  # pragma: no cover - a call from inside wrote the key
+                if epoch != fetches.epoch:  # pragma: no cover - a re-entrant call wrote the key
                     self._let_go_locked(key, gone)
             elif fetches.stored != raw:
                 self._let_go_locked(key, gone)
-            # Another fetch under way may have an older value, or a newer one: not to be stored.
+            # Another fetch under way may have an older or a newer value: it must not be stored.
             fetches.epoch += 1
-            # Last: `invalidate` looks without the lock, and finds the fetch or its entry.
+            # Last: `invalidate` looks without the lock, and must find the fetch or its entry.
             self._ended_locked(token)
 
     def drop(self, token: Token) -> None:
-        """End a fetch that found no value, or none that may be kept: nothing stays at its key."""
+        """End a fetch that found no value, or none to be kept; remove the entry at its key."""
         gone: list[Entry] = []
         with self._lock:
             self._ended_locked(token)
             self._forget_locked(token.key, gone)
 
     def abandon(self, token: Token) -> None:
-        """End a fetch that failed, by which nothing has become known."""
+        """End a fetch that failed: nothing has become known."""
         with self._lock:
             self._ended_locked(token)
 
     @contextlib.contextmanager
     def fetching(self, keys: Iterable[str]) -> Iterator[dict[str, Token]]:
-        """Begin a fetch of each key, for a `with` block that takes out the tokens it has ended.
+        """Begin a fetch of each key for a `with` block, which removes the tokens that it has ended.
 
         The others are abandoned at its end.
         """
@@ -231,29 +231,29 @@ class Near(DistributedCache[V]):
     def _ended_locked(self, token: Token) -> None:
         key, fetches, _, _ = token
         fetches.count -= 1
-        # By operators: a call from inside may begin a fetch of the key, and end it.
+        # By operators: a re-entrant call may begin a fetch of the key, and end it.
         if not fetches.count and key in self._fetches and self._fetches[key] is fetches:
             del self._fetches[key]
 
     def _forget_locked(self, key: str, gone: list[Entry]) -> None:
-        """Let go of what is at `key`, and of what the fetches under way bring."""
+        """Remove the entry at `key`, and let no fetch under way store one."""
         fetches = self._fetches.get(key)
         if fetches is not None:
             fetches.epoch += 1
         self._let_go_locked(key, gone)
 
     def _let_go_locked(self, key: str, gone: list[Entry]) -> None:
-        """Remove what is at `key`, whatever it is."""
+        """Remove the entry at `key`, if any."""
         entry = self._entries.get(key)
         while entry is not None and not self._remove_locked(key, entry, gone):
-            entry = self._entries.get(key)  # pragma: no cover - a call from inside
+            entry = self._entries.get(key)  # pragma: no cover - a re-entrant call
 
     # -- writes ----------------------------------------------------------------------------------
 
     def wrote(self, keys: Iterable[str]) -> None:
-        """Note that this process wrote `keys`, or tried to: after the answer, before the caller's.
+        """Record that this process wrote `keys`, or tried to; before the write returns.
 
-        So the next read, by whichever thread, goes to the server, and no fetch from before stays.
+        So the next read by any thread asks the server, and no earlier fetch stores a value.
         """
         gone: list[Entry] = []
         with self._lock:
@@ -261,31 +261,31 @@ class Near(DistributedCache[V]):
                 self._forget_locked(key, gone)
 
     def wrote_matching(self, glob: Glob, pattern: str) -> None:
-        """Note that this process removed all keys that match `pattern`, of which `glob` is made."""
+        """Record that this process removed all keys that match `pattern`, compiled as `glob`."""
         with self._lock:
             fetched = list(self._fetches)
-        # A fetch that begins from now on finds what the server has now.
+        # A fetch that begins from now on gets the server's present value.
         self.wrote(glob.select(fetched))
         self.delete_pattern(pattern)
 
-    # -- what the listener calls -----------------------------------------------------------------
+    # -- called by the listener ------------------------------------------------------------------
 
     def trust(self, until: float) -> None:
-        """Let `read` answer until the monotonic clock says `until`."""
+        """Trust the entries until the monotonic clock reads `until`."""
         self._trusted = until
 
     def distrust(self) -> None:
-        """Let `read` answer no more: writes may go unnoticed from now on."""
-        with self._lock:  # a store under way ends first
+        """Trust the entries no longer: writes may go unnoticed from now on."""
+        with self._lock:  # waits for a store under way
             self._trusted = _NEVER
             bells = [bell for bells in list(self._bells.values()) for bell in bells]
         for bell in bells:
             bell.ring()
 
     def invalidate(self, keys: Sequence[str]) -> None:
-        """Let go of `keys`, as one step: somebody wrote them."""
-        # Of a million keys few are here, and the lock is held for those. Fetches are asked first:
-        # one that ends between the two questions has made an entry, which the second one finds.
+        """Remove the entries at `keys`, which somebody wrote, in one step."""
+        # Of a million keys few are here, and the lock is taken for those only. Fetches are checked
+        # first: one that ends between the two checks has stored an entry, which the second finds.
         here = [
             key
             for key in keys
@@ -301,12 +301,12 @@ class Near(DistributedCache[V]):
             bell.ring()
 
     def reset(self) -> None:
-        """Let go of everything, also of what the fetches under way bring."""
+        """Remove everything, and let no fetch under way store anything."""
         with self._lock:
             for fetches in list(self._fetches.values()):
                 fetches.epoch += 1
             bells = [bell for bells in list(self._bells.values()) for bell in bells]
-        # What a fetch that begins here stores until the next line goes too, which does no harm.
+        # A fetch that begins here may store an entry before the next line removes it: harmless.
         self.clear()
         for bell in bells:
             bell.ring()
@@ -314,7 +314,7 @@ class Near(DistributedCache[V]):
     # -- waiting ---------------------------------------------------------------------------------
 
     def bell(self, key: str) -> Bell:
-        """Return a bell that rings at each invalidation of `key` until it is closed."""
+        """Return a latch that each invalidation of `key` opens, until it is closed."""
 
         def forget(bell: Bell) -> None:
             with self._lock:
@@ -332,7 +332,7 @@ class Near(DistributedCache[V]):
     # -- fork ------------------------------------------------------------------------------------
 
     def _after_fork_in_child(self) -> None:  # pragma: no cover - in children
-        """Begin empty and untrusted: the connection that kept the entries true is the parent's."""
+        """Start empty and untrusted: the connection that reports writes is the parent's."""
         self._trusted = _NEVER
         self._fetches.clear()
         self._bells.clear()

@@ -1,4 +1,4 @@
-"""Writing pickles within what is trusted, each container as it was at one moment."""
+"""Writes pickles of trusted data, each container as it was at one moment."""
 
 import copyreg
 import io
@@ -12,7 +12,7 @@ from .errors import SnapshotError
 from .trust import FORMER_MODULES, PACKED, PLAIN_TYPES, Trust, name_of
 
 _PROTOCOL = 5
-_ATTEMPTS = 10  # at a value that other threads change meanwhile
+_ATTEMPTS = 10  # to pickle a value that other threads are changing
 
 
 class TooLarge(Exception):
@@ -22,8 +22,8 @@ class TooLarge(Exception):
 def dumped(value: object, trust: Trust) -> bytes:
     """Return `value` as a pickle in which each part of it is of one moment.
 
-    Raises SnapshotError for what is refused or cannot be pickled, and where another thread changes
-    a part again and again.
+    Raises SnapshotError for a value that is refused or cannot be pickled, or of which another
+    thread changes a part again and again.
     """
     return _dumped(value, [], trust, _Memory)
 
@@ -39,12 +39,12 @@ def dumped_rows(rows: list[tuple[str, Any, float | None]], trust: Trust, short: 
 
 
 def _dumped(whole: object, ahead: list[Any], trust: Trust, make: Callable[[], "_Memory"]) -> bytes:
-    """Pickle `whole`, and before it the objects in `ahead` and others that have to be.
+    """Pickle `whole`, after the objects in `ahead` and others that must be pickled first.
 
     The C pickler walks built-in types without letting another thread run. For any other object it
     calls Python code, and a container that is being walked may change meanwhile. So such objects
     are pickled ahead, in a list that the pickle drops at once, and the container then only refers
-    to them. Which these are is found by trying.
+    to them. Attempts find out which objects these are.
     """
     names: dict[type, tuple[str, str]] = {}
     reduced: _Reduced = {}
@@ -66,9 +66,9 @@ def _dumped(whole: object, ahead: list[Any], trust: Trust, make: Callable[[], "_
         if not inside and not pickler.renamed:
             if failure is None:
                 return file.getvalue()
-            if not isinstance(failure, RuntimeError):  # of a container that has changed
+            if not isinstance(failure, RuntimeError):  # raised for a container that has changed
                 break
-        # What was met last lies deepest.
+        # The last one that was met is the innermost.
         ahead = [*reversed(inside), *ahead]
         names = names | pickler.renamed
     if failure is not None:
@@ -94,7 +94,7 @@ class _OneFrame(_Memory):
 
 
 class _Packed:
-    """Stands for the name under which what a `Portable` has dumped is written."""
+    """A placeholder for the name under which the data of a `Portable` is written."""
 
 
 class _Pickler(pickle.Pickler):
@@ -109,12 +109,12 @@ class _Pickler(pickle.Pickler):
         self._file = file
         self._trust = trust
         self._names = names
-        self._reduced = reduced  # by id; once for each object, or it might come out different
+        self._reduced = reduced  # by id; once for each object, as a second result might differ
         self._packed: set[int] = set()  # ids
-        self.met: list[Any] = []  # what is beyond the built-in types, in the order it was met
+        self.met: list[Any] = []  # objects of other than built-in types, in the order met
         self.renamed: dict[type, tuple[str, str]] = {}  # classes that `names` lacks
         if names:
-            # Written by hand and noted as written, so that the pickler only refers to them.
+            # Written here and recorded in the memo, so that the pickler only refers to them.
             io.BytesIO.write(file, pickle.PROTO + bytes((_PROTOCOL,)))
             for module, name in names.values():
                 for text in (module, name):
@@ -148,7 +148,7 @@ class _Pickler(pickle.Pickler):
         return inside
 
     def reducer_override(self, value: Any) -> Any:
-        """Check what the pickler meets beyond the built-in types, and say how to write it."""
+        """Check an object of another than a built-in type, and return how to write it."""
         kind = type(value)
         if kind in _SELF_REDUCING:
             self.met.append(value)
@@ -178,7 +178,7 @@ class _Pickler(pickle.Pickler):
             self.met.append(kind)
             if kind.__module__ in FORMER_MODULES:
                 self.renamed[kind] = FORMER_MODULES[kind.__module__], kind.__qualname__
-        # What is to be renamed is refused by the pickler, or written again.
+        # Renamed classes are refused by the pickler, or written again.
         return NotImplemented
 
     def _reduce(self, value: Any, kind: type) -> Any:
@@ -196,7 +196,7 @@ class _Pickler(pickle.Pickler):
             named = value if kind in _FUNCTIONS or writer is not None else kind
             raise SnapshotError(_refusal(named, writer))
         if kind is zoneinfo.ZoneInfo and value.key is not None:
-            return zoneinfo.ZoneInfo, (value.key,)  # its own way goes through getattr
+            return zoneinfo.ZoneInfo, (value.key,)  # its own reducer uses getattr
         reducer = copyreg.dispatch_table.get(kind)
         how = reducer(value) if reducer is not None else value.__reduce_ex__(_PROTOCOL)
         if isinstance(how, tuple):
@@ -204,7 +204,7 @@ class _Pickler(pickle.Pickler):
         return how
 
     def _writer(self, function: Any) -> Any:
-        """Return the object that is to be made again by a call of `function`, if any."""
+        """Return the object that a call of `function` is to recreate, if any."""
         for value, how in reversed(self._reduced.values()):
             if isinstance(how, tuple) and how[0] is function:
                 return value

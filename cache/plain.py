@@ -1,7 +1,7 @@
-"""Pickles that hold plain data, and what the user trusts, and can do nothing else.
+"""Pickles of plain data and of classes that the user trusts, which run no other code.
 
-Reading resolves only the names of plain types and what `trust` names. Writing refuses what reading
-would refuse, so that nothing is written that cannot come back.
+Reading resolves only the names of plain types and those in `trust`. Writing refuses what reading
+would refuse, so that everything that is written can be read.
 """
 
 import io
@@ -14,10 +14,10 @@ from .unpickling import Source, loaded, unreadable
 
 
 class Codec:
-    """Turns values into pickles and back, within plain data and what is trusted."""
+    """Turns plain and trusted values into pickles and back."""
 
     def __init__(self, trust: Iterable[Trusted] = ()) -> None:
-        """Trust what `trust` names besides plain data; errors as of `Trust`."""
+        """Trust the types in `trust` besides plain data; errors as in `Trust`."""
         self._trust = Trust(trust)
 
     def dumps(self, value: object) -> bytes:

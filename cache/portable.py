@@ -7,7 +7,7 @@ K = TypeVar("K")
 
 
 class Portable(Generic[K]):
-    """A class for `trust`, with a function that turns its instances to plain data, and one back.
+    """A class for `trust`, with functions that turn its instances into plain data and back.
 
     `dump(object)` returns plain data, which may hold values of other trusted classes too.
     `load(data)` gets equal data and returns an instance of `kind`. Both serve exactly `kind`, no
@@ -41,7 +41,7 @@ class Portable(Generic[K]):
         self.kind = kind
         self.dump = dump
         self.load = load
-        self.name = f"{kind.__module__}.{kind.__qualname__}"  # what the file calls it
+        self.name = f"{kind.__module__}.{kind.__qualname__}"  # its name in the file
 
     def __repr__(self) -> str:
         """Name the class."""

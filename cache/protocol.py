@@ -1,4 +1,4 @@
-"""`Cache`: what every engine offers, as a type to annotate with."""
+"""`Cache`: the methods of every engine, as a type for annotations."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class Cache(Protocol[V]):
-    """The contract's verbs; the class of each engine says which clause it bends.
+    """The methods of the contract; the docstring of each engine names the clauses it cannot keep.
 
     A ttl is an int or float of seconds or a `timedelta`; None means the cache's default.
     """
@@ -52,7 +52,7 @@ class Cache(Protocol[V]):
         *,
         store_if: Callable[[V], object] | None = None,
     ) -> V:
-        """Return the value at `key`; where there is none, that of the one factory that runs."""
+        """Return the value at `key`, or the result of the one factory that runs for it."""
 
     @overload
     def pop(self, key: str) -> V | None: ...
@@ -118,7 +118,7 @@ class Cache(Protocol[V]):
         """Set the counters to zero."""
 
     def health(self) -> Health:
-        """Return how the cache is, and why it is not well where it is not."""
+        """Return the state of the cache, with the reasons if it is not "ok"."""
 
     def cleanup(self) -> int:
         """Remove every entry that has expired by now and return how many that were."""
@@ -130,7 +130,7 @@ class Cache(Protocol[V]):
         """Replace content and counters by those of the snapshot at `path`."""
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """End threads and close connections."""
 
     @overload
     def memoize(self, ttl: Callable[P, R], /) -> Memoized[P, R]: ...

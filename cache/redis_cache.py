@@ -48,9 +48,9 @@ T = TypeVar("T")
 logger = logging.getLogger("cache")
 
 _MISSING: Any = object()
-_ABSENT = -2  # what the server says of the life of a key that is not there
+_ABSENT = -2  # the server's answer to the ttl of a missing key
 _UNBOUNDED = 2**63 - 1  # `max_size` in the statistics
-_GLANCE = 0.25  # seconds between two looks for a value that another process makes
+_GLANCE = 0.25  # seconds between two checks for a value that another process is making
 _BATCH = 500  # entries that one command of `save` or `load` carries
 _MOST_KINDS = 100  # of unreadable values that are logged
 
@@ -61,7 +61,7 @@ class RedisCache(CacheMixin[V]):
     `client` is a client of redis-py; the cache opens connections through it as threads need them.
     The entries are those whose names begin with `namespace`; two namespaces never meet. `trust`
     and `secret` are as in `DistributedCache`, and hold for what comes from the server as well: a
-    pickle runs no code, and with a secret it must be sealed.
+    pickle runs no code, and with a `secret` it must be sealed.
 
     These clauses of the contract it cannot keep. What holds instead:
 
@@ -91,7 +91,7 @@ class RedisCache(CacheMixin[V]):
     - R5.3, R5.4, R5.7: `keys`, `delete_pattern` and `clear` walk over the keys of the server. What
       is set or removed during a walk may be found or not; what is there all the time is found.
     - R9.1: no lock is held across a round trip. A verb on one key is one atomic step on the server,
-      except `get_or_set` and an `increment` beyond 64 bits, which take several. A call from inside
+      except `get_or_set` and an `increment` beyond 64 bits, which take several. A re-entrant call
       another one (a finalizer's, say) is tried once, over a connection of its own.
     - R9.3: one factory runs in the fleet for as long as its process renews the lease on the key. In
       other processes the waiters do not get its exception: one of them runs its own factory.
@@ -132,7 +132,7 @@ class RedisCache(CacheMixin[V]):
         self._near: Near[V] | None = None
         if near is not None:
             self._near = Near(arguments.count(near, "near"), staleness)
-        # One lock for all of a cache: with two, each of two threads could hold one and run a
+        # One lock for the whole cache: with two, each of two threads could hold one and run a
         # finalizer that waits for the other.
         self._lock = threading.RLock() if self._near is None else self._near.lock
         self._link = link_to(client)
@@ -153,10 +153,10 @@ class RedisCache(CacheMixin[V]):
         self._leases = Leases(arguments.seconds(lease, "lease"), self._renew, self._lock)
         self._hits = 0  # guarded by _lock
         self._misses = 0  # guarded by _lock
-        self._evictions = 0  # guarded by _lock; what a loaded snapshot had counted
+        self._evictions = 0  # guarded by _lock; from a loaded snapshot
         self._expirations = 0  # guarded by _lock; likewise
         self._unreadable = 0  # guarded by _lock
-        self._logged: set[str] = set()  # guarded by _lock; what was said of unreadable values
+        self._logged: set[str] = set()  # guarded by _lock; the errors of unreadable values
         self._tracking: Tracking | None = None
         if self._near is not None:
             beat = arguments.seconds(heartbeat, "heartbeat")
@@ -269,7 +269,7 @@ class RedisCache(CacheMixin[V]):
             with self._lock:
                 counted = self._misses, self._evictions, self._expirations
                 hits = self._hits + near
-            # Near hits take no lock: what was read between two of them is of one moment.
+            # Near hits take no lock: what is read between two equal readings is of one moment.
             if near == self._near_hits():
                 return hits, *counted
 
@@ -281,7 +281,7 @@ class RedisCache(CacheMixin[V]):
         return len(self.keys())
 
     def __repr__(self) -> str:
-        """Name the class and the namespace; no key, no value, and nothing is asked."""
+        """Name the class and the namespace; no key, no value; does not ask the server."""
         return f"<{type(self).__name__} of the namespace {self._names.namespace!r}>"
 
     # -- writing ---------------------------------------------------------------------------------
@@ -340,8 +340,8 @@ class RedisCache(CacheMixin[V]):
 
         A missing or expired key becomes `amount`, for `ttl` seconds as in `set`, or is a KeyError
         with `create=False`; a live one keeps its deadline, whatever `ttl` says. Raises ValueError,
-        changing nothing, when the value is no int or float. One round trip, but for an int of more
-        than 64 bits.
+        changing nothing, when the value is no int or float. One round trip, except for an int of
+        more than 64 bits.
         """
         key = arguments.plain_key(key)
         step = arguments.amount(amount)
@@ -356,7 +356,7 @@ class RedisCache(CacheMixin[V]):
         def exchange() -> Any:
             return self._link.run(scripts.EXCHANGE, (name,), rest[0], text)
 
-        dropped: list[Any] = [1, fresh] if create else [0]  # as if there were no entry
+        dropped: list[Any] = [1, fresh] if create else [0]  # without the server
         while True:
             outcome, *rest = self._write((key,), add, dropped, idempotent=False)
             if outcome == 0:
@@ -441,7 +441,7 @@ class RedisCache(CacheMixin[V]):
         glob = compile_glob(pattern)
         scanned = self._names.scan_pattern(glob)
         removed = 0
-        # First the leases, lest a factory that runs now stores what it began before this.
+        # Leases first, so that a factory that is running now does not store its value.
         for kind in ("hash", "string"):
             for names in self._scan(scanned, kind):
                 unwanted = self._names.selected(names, glob)
@@ -459,14 +459,14 @@ class RedisCache(CacheMixin[V]):
         self._count_from(0, 0, 0, 0)
 
     def close(self) -> None:
-        """Close the connections. The cache still serves, over others, and not from near."""
+        """Close the connections. The cache still works, over new ones and without near copies."""
         if self._near is not None and self._tracking is not None:
             self._tracking.close()
             self._near.close()
         self._link.close()
 
     def health(self) -> Health:
-        """Ask the server once, and return what is known of the way to it.
+        """Ask the server once, and return the state of the connection to it.
 
         A server that does not answer is a reason for "failing", or with `on_error="miss"` for
         "degraded". Other reasons for "degraded" are a near cache that is not told of writes and
@@ -482,7 +482,7 @@ class RedisCache(CacheMixin[V]):
         if tracking is not None and not tracks:
             degraded.append("the near cache is not told of writes, and is not read")
         if owed:
-            degraded.append("failed writes are still to be undone on the server")
+            degraded.append("invalidations of failed writes are pending")
         return Health.of(
             [] if self._lenient else away,
             degraded,
@@ -500,8 +500,7 @@ class RedisCache(CacheMixin[V]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot to the file at `path`, whole or not at all, as `DistributedCache` does.
 
-        What the server has is first copied to a temporary file. What cannot be read is left out,
-        and logged.
+        The entries are first copied to a temporary file. Unreadable values are left out and logged.
         """
         target = os.fspath(path)
         names = ("hits", "misses", "evictions", "expirations")
@@ -523,7 +522,7 @@ class RedisCache(CacheMixin[V]):
             snapshot.write(target, header, decoded, self._codec, self._secret)
 
     def _rows(self) -> Iterator[list[tuple[str, bytes, float | None]]]:
-        """Give key, text and expiry of all that can be read, some at a time, each once."""
+        """Yield key, text and expiry of all readable entries, some at a time, each once."""
         seen: set[bytes] = set()
         for names in self._scan(self._names.scan_pattern(compile_glob("*")), "string"):
             fresh = [name for name in dict.fromkeys(names) if name not in seen]
@@ -555,7 +554,7 @@ class RedisCache(CacheMixin[V]):
             try:
                 self._remove_matching("*")
                 self._set_all(iter(spool))
-            finally:  # also where it failed, for nobody knows how far it came
+            finally:  # also after a failure, since nobody knows how far it came
                 if self._near is not None:
                     self._near.reset()
         self._count_from(
@@ -563,7 +562,7 @@ class RedisCache(CacheMixin[V]):
         )
 
     def _set_all(self, texts: Iterator[tuple[Any, ...]]) -> None:
-        """Write names, texts and expiries to the server, some at a time, but what has expired."""
+        """Write names, texts and expiries to the server, some at a time, without expired ones."""
         while part := list(islice(texts, _BATCH)):
             wall = time.time()
             entries = [
@@ -584,16 +583,16 @@ class RedisCache(CacheMixin[V]):
         *,
         store_if: Callable[[V], object] | None = None,
     ) -> V:
-        """Return the value at `key`, calling `factory()` for it where there is no live entry.
+        """Return the value at `key`; if there is none, call `factory()` and store its result.
 
-        One factory runs in the whole fleet, by a lease that its process renews, and the others
+        One factory runs in the whole fleet, under a lease that its process renews, and the others
         wait for its value. In this process they get its exception too; other processes then run
-        their own. Where the owner dies, its lease passes on once it has expired. The value is
-        stored for `ttl` seconds, from when the factory returned, unless the key was written or
-        removed meanwhile, or `store_if(value)` is false; it is returned all the same, and other
-        processes run their own factory for what was not stored. Raises RuntimeError in a factory
-        that needs its own key, and TypeError for a result that is awaitable, a generator or an
-        iterator. Counts a hit, or a miss where it called or waited.
+        their own factory. If the owner dies, its lease passes on when it has expired. The value is
+        stored for `ttl` seconds from the factory's return. It is returned but not stored if the key
+        was written or removed meanwhile, or if `store_if(value)` is false; other processes then run
+        their own factory. Raises RuntimeError in a factory that needs its own key, and TypeError
+        for a result that is awaitable, a generator or an iterator. Counts a hit, or a miss if it
+        called the factory or waited.
         """
         key = arguments.plain_key(key)
         self._ms(ttl)
@@ -616,7 +615,7 @@ class RedisCache(CacheMixin[V]):
         ttl: float | timedelta | None,
         store_if: Callable[[V], object] | None,
     ) -> V:
-        """Do what is left of `get_or_set` once its read was a miss."""
+        """Do the rest of `get_or_set` after its read was a miss."""
         make = partial(results.make, key, factory, store_if)
         if self._calls.inside() or self._flights.inside():
             value, keep = make()
@@ -674,7 +673,7 @@ class RedisCache(CacheMixin[V]):
         self._script(scripts.RENEW, name, token, self._leases.ms)
 
     def _lease(self, key: str, name: bytes, token: bytes) -> Any:
-        """Take the lease on `name`, or wait for the value of whoever has it, and return that."""
+        """Take the lease on `name`, or wait for the value of its owner and return it."""
         bell: Bell | NearBell | None = None
         unreadable: tuple[bytes, ...] = ()
         try:
@@ -705,11 +704,11 @@ class RedisCache(CacheMixin[V]):
     # -- steps -----------------------------------------------------------------------------------
 
     def _ask(self, step: Callable[[], T], fallback: T) -> T:
-        """Make a step that only reads; without the server, `fallback` is its answer on request."""
+        """Make a step that only reads; with on_error="miss", `fallback` replaces a failed one."""
         return self._settled(partial(self._calls.make, step), fallback)
 
     def _settled(self, calls: Callable[[], T], fallback: T) -> T:
-        """Return what `calls` return once nothing is owed, or `fallback` as `_ask` does."""
+        """Send pending invalidations and return `calls()`, or `fallback` as `_ask` does."""
         try:
             self._calls.settle(self._remove_matching)
             return calls()
@@ -721,7 +720,7 @@ class RedisCache(CacheMixin[V]):
     def _write(
         self, keys: Sequence[str], step: Callable[[], T], fallback: T, idempotent: bool = True
     ) -> T:
-        """Make a step that writes `keys`; without the server they are owed to it, on request."""
+        """Make a step that writes `keys`; with on_error="miss" a failure is invalidated later."""
         try:
             self._calls.settle(self._remove_matching)
             return (self._calls.make if idempotent else self._calls.make_once)(step)
@@ -738,7 +737,7 @@ class RedisCache(CacheMixin[V]):
         return self._calls.make(self._link.run, script, (name,), *given)
 
     def _scan(self, pattern: bytes, kind: str | None = None) -> Iterator[list[bytes]]:
-        """Give the names that match, some at a time."""
+        """Yield the names that match, some at a time."""
         cursor = None
         while True:
             cursor, names = self._calls.make(self._link.scan, cursor, pattern, kind)
@@ -747,14 +746,14 @@ class RedisCache(CacheMixin[V]):
                 return
 
     def _read(self, key: str, name: bytes, default: Any) -> Any:
-        """Return the value at `key`, from the server where it answers, and count the read."""
+        """Return the value at `key`, from the server if it answers, and count the read."""
         try:
             self._calls.settle(self._remove_matching)
             value = self._fetched(key, name)
         except CacheUnavailable:
             value = _MISSING
             if self._lenient and self._near is not None:
-                value = self._near.get(key, _MISSING)  # which counts its hits itself
+                value = self._near.get(key, _MISSING)  # it counts its hits itself
                 if value is not _MISSING:
                     return value
             self._count(0, 1)
@@ -764,12 +763,12 @@ class RedisCache(CacheMixin[V]):
         if value is _MISSING:
             self._count(0, 1)
             return default
-        with self._lock:  # as `_count` does, without the call
+        with self._lock:  # like `_count`, without the call
             self._hits += 1
         return value
 
     def _fetched(self, key: str, name: bytes) -> Any:
-        """Return what the server has at `key`, or `_MISSING`; a near copy stays, if it may."""
+        """Return the server's value at `key`, or `_MISSING`; keep a near copy if allowed."""
         near = self._near
         if near is None:
             text = self._calls.make(self._link.get, name)
@@ -779,7 +778,7 @@ class RedisCache(CacheMixin[V]):
             return self._kept(near, tokens, key, row, name)
 
     def _fetched_many(self, keys: list[str]) -> dict[str, V]:
-        """Return what the server has at `keys`, of one moment."""
+        """Return the server's values at `keys`, all of one moment."""
         self._calls.settle(self._remove_matching)
         names = self._names.name_all(keys)
         near = self._near
@@ -812,7 +811,7 @@ class RedisCache(CacheMixin[V]):
         row: Sequence[Any] | None,
         name: bytes,
     ) -> Any:
-        """End a fetch: return the value, or `_MISSING`, and keep a near copy of it, if that may."""
+        """End a fetch: return the value or `_MISSING`, and keep a near copy if allowed."""
         if row is None:
             near.drop(tokens.pop(key))
             return _MISSING
@@ -825,7 +824,7 @@ class RedisCache(CacheMixin[V]):
         return value
 
     def _outdated(self, key: str) -> None:
-        """Let go of a near copy, lest who was told of a newer state reads an older one after it."""
+        """Drop a near copy, so that this caller cannot read an older value next."""
         if self._near is not None:
             self._near.wrote((key,))
 
@@ -835,7 +834,7 @@ class RedisCache(CacheMixin[V]):
             self._misses += misses
 
     def _decoded(self, text: bytes, name: bytes) -> Any:
-        """Return the value, or `_MISSING` for one that cannot be read, which is counted."""
+        """Return the value; `_MISSING` for one that cannot be read, which is counted."""
         try:
             return self._values.decode(text, name)
         except SnapshotError as error:
@@ -843,7 +842,7 @@ class RedisCache(CacheMixin[V]):
             return _MISSING
 
     def _cannot_read(self, error: SnapshotError) -> None:
-        """Count a value that cannot be read, and log it, once for each of the errors."""
+        """Count a value that cannot be read, and log each error once."""
         said = str(error)
         with self._lock:
             self._unreadable += 1
@@ -854,15 +853,15 @@ class RedisCache(CacheMixin[V]):
             logger.warning("a value cannot be read and is a miss: %s", said)
 
     def _ms(self, ttl: float | timedelta | None) -> bytes:
-        """Return the milliseconds to live that a caller's `ttl` stands for, b"" for ever."""
+        """Return a caller's `ttl` in milliseconds, in the server's form; b"" means for ever."""
         return self._milliseconds(self._default_life if ttl is None else arguments.seconds(ttl))
 
     def _milliseconds(self, life: float) -> bytes:
-        """Return `life` seconds as the server takes them."""
+        """Return `life` seconds in the server's form."""
         return lives.ticks(life, self._ticks)
 
     def _seconds(self, ms: int) -> float:
-        """Return the seconds that the server's milliseconds are, -1 being for ever."""
+        """Return the server's milliseconds as seconds; -1 means for ever."""
         return lives.seconds(ms, self._ticks)
 
     def _count_from(self, hits: int, misses: int, evictions: int, expirations: int) -> None:
@@ -875,7 +874,7 @@ class RedisCache(CacheMixin[V]):
     # -- fork ------------------------------------------------------------------------------------
 
     def _after_fork_in_child(self) -> None:  # pragma: no cover - in children
-        """Begin anew with what the parent's other threads did."""
+        """Forget what the parent's other threads were doing."""
         self._flights.reset()
         self._leases.reset()
         self._calls.after_fork_in_child()

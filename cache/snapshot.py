@@ -1,13 +1,13 @@
-"""The snapshot file: pickles that plain `pickle.load` opens, and a digest that seals them.
+"""The snapshot file: pickles that plain `pickle.load` reads, and a digest that seals them.
 
     header      a dict: format, version, saved_at, counters, entries (how many follow)
     slices      lists of (key, value, expires_at), from least to most recently used
     trailer     mark, digest of all before it, seal of the digest, mark
 
-Slices keep any one call of the pickler short, for it lets no other thread run meanwhile, and are
-never all in memory. The seal is keyed by the secret, so a file of another secret's is refused
-before anything in it is unpickled. The mark stands on both sides of the digests, so that a file
-that is cut short can be told from one that is damaged.
+Slices keep each call of the pickler short, since no other thread runs during it, and they are never
+all in memory. The seal is keyed by the secret, so a file with another secret is refused before
+anything in it is unpickled. The mark is on both sides of the digests, so that a file that is cut
+short can be distinguished from a damaged one.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ FORMAT = "cache snapshot"
 VERSION = 1
 
 Row = tuple[str, Any, float | None]
-# Keys, values and expiries: columns, since on them one call of a C function does for a slice.
+# Keys, values and expiries as columns: one C call can process a slice of a column.
 Columns = tuple[list[str], list[Any], list[float | None]]
 
 _MARK = b"\n%cache digest%\n"
 _DIGEST = 32  # bytes
 _TRAILER = len(_MARK) + 2 * _DIGEST + len(_MARK)
-# How the header's pickle begins: protocol, frame, dict, then format and version as the first items.
+# The beginning of the header's pickle: protocol, frame, dict, then format and version.
 _BEGINNING = b"\x80\x05\x95"
 _HEAD = re.compile(
     rb"\x80\x05\x95.{8}\}\x94\(\x8c\x06format\x94\x8c\x0ecache snapshot\x94\x8c\x07version\x94"
@@ -43,13 +43,13 @@ _HEAD = re.compile(
 )
 _COUNTERS = ("hits", "misses", "evictions", "expirations", "entries")
 _CHUNK = 1 << 20  # bytes that are read and hashed at once
-_SLICE_BYTES = 64 * 1024  # a slice of this size takes a millisecond or so
+_SLICE_BYTES = 64 * 1024  # a slice of this size takes about a millisecond
 _MOST_ROWS = 2_000
 _FAR = sys.float_info.max
 
 
 def checked_secret(secret: bytes | None) -> bytes | None:
-    """Return `secret` if it can be one: bytes, not empty, or None for none."""
+    """Return `secret` if it is valid: non-empty bytes, or None."""
     if secret is not None:
         if not isinstance(secret, bytes):
             raise TypeError(f"secret must be bytes, not {type(secret).__name__}")
@@ -65,11 +65,11 @@ def write(
     codec: Codec,
     secret: bytes | None = None,
 ) -> None:
-    """Write a snapshot of the `header["entries"]` rows that `rows(most)` gives, call by call.
+    """Write a snapshot of the `header["entries"]` rows that the calls of `rows(most)` return.
 
     `header` holds `saved_at` and the counters besides; format and version are added. Raises
     OSError, and SnapshotError with the key of a value that `codec` refuses; the file at `path` is
-    then as it was (see `atomic_file.write`).
+    then unchanged (see `atomic_file.write`).
     """
 
     def fill(file: BinaryIO) -> None:
@@ -93,8 +93,8 @@ def read(
 ) -> tuple[dict[str, Any], Iterator[Columns]]:
     """Check the snapshot at `path` and return its header and an iterator over its slices.
 
-    Nothing is unpickled before digest and seal are found right. Raises OSError, and SnapshotError
-    saying what the file is instead; the iterator raises SnapshotError too, naming refused types.
+    Nothing is unpickled before digest and seal are verified. Raises OSError, and SnapshotError that
+    says what the file is instead; the iterator raises SnapshotError too, naming refused types.
     """
     name = os.fspath(path)
     file = open(path, "rb")  # noqa: SIM115 - closed by the iterator, or right below
@@ -132,7 +132,7 @@ def _slices(source: "_Source", name: Any, entries: int, codec: Codec) -> Iterato
 
 
 def _told(items: list[Any]) -> str:
-    """Return how an error begins that is about one of these rows, if they are any."""
+    """Return the beginning of an error message about one of these rows."""
     for item in items:
         if type(item) is tuple and item and type(item[0]) is str:
             return f"the value at {item[0]!r} cannot be loaded: "
@@ -141,13 +141,13 @@ def _told(items: list[Any]) -> str:
 
 def columns_of(rows: list[Row]) -> Columns:
     """Turn rows into columns."""
-    # Not by zip(*rows): it makes an iterator for each row, which the garbage collector takes for
-    # objects that live long, so that it walks the whole heap again and again.
+    # Not zip(*rows): it creates one iterator for each row, which the garbage collector takes for
+    # long-lived objects, so that it traverses the whole heap again and again.
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
 def _write_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> int:
-    """Write rows as one list, or as several where that would be large or a value is refused.
+    """Write rows as one list, or as several if it would be large or a value is refused.
 
     Each list is pickled in memory and only then written, so that no Python code runs, and no other
     thread with it, in the middle of a value. Returns how many bytes are written.
@@ -161,7 +161,7 @@ def _write_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> int:
         if alone:
             key = rows[0][0]
             raise SnapshotError(f"the value at {key!r} cannot be saved: {error}") from error
-        # A value that another thread changes meanwhile may well be whole a moment later.
+        # A value that another thread is changing may be consistent a moment later.
     half = len(rows) // 2
     return _write_slice(rows[:half], codec, stream) + _write_slice(rows[half:], codec, stream)
 
@@ -169,15 +169,15 @@ def _write_slice(rows: list[Row], codec: Codec, stream: "_Hashing") -> int:
 class _Source:
     """A file for the unpickler that is read in large chunks, from its beginning.
 
-    Each call of the system, `tell` too, lets go of the interpreter for a moment. A thread that
-    waits for it begins its wait anew each time that happens and comes away empty-handed; where it
-    happens more often than every switch interval it waits for all of the load.
+    Each system call, `tell` too, releases the interpreter for a moment. A thread that waits for it
+    starts its wait again each time without getting it. If that happens more often than every switch
+    interval, it waits during the whole load.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self._start = 0  # where in the file the chunk begins
-        self._next = 0  # where in the chunk the next byte is
+        self._start = 0  # the chunk's offset in the file
+        self._next = 0  # the next byte's offset in the chunk
         self._chunk = b""
         self.seek(0)
 
@@ -211,8 +211,8 @@ class _Source:
 class _Hashing:
     """A file that hashes what is written to it.
 
-    It hashes and writes in large chunks: both let go of the interpreter, and beside a busy thread
-    it takes a switch interval, 5 ms, to get it back. See also `_Source`.
+    It hashes and writes in large chunks. Both release the interpreter, and beside a busy thread it
+    takes a switch interval, 5 ms, to get it back. See also `_Source`.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -244,10 +244,10 @@ class _Hashing:
 
 
 def _seal(digest: bytes, secret: bytes | None) -> bytes:
-    """Return the keyed digest of the digest; no two secrets, and none, give the same."""
+    """Return the keyed digest of the digest; different for every secret, and for none."""
     if secret is None:
         return hashlib.blake2b(digest, digest_size=_DIGEST, person=b"cache no secret").digest()
-    # blake2b takes keys of up to 64 bytes; hashed, secrets of any length stay apart.
+    # blake2b takes keys of up to 64 bytes; a hash keeps longer secrets distinct.
     key = hashlib.blake2b(secret, person=b"cache secret").digest()
     return hashlib.blake2b(digest, digest_size=_DIGEST, key=key, person=b"cache seal").digest()
 

@@ -1,9 +1,9 @@
-"""Hears from the server which keys were written: CLIENT TRACKING, over a connection of its own.
+"""Learns from the server which keys were written: CLIENT TRACKING, over separate connections.
 
-One daemon thread reads it. RESP3 (Redis 6.2 and newer, Valkey), in broadcasting mode: the server
-keeps no list of what this process has read, and tells of each write to a key of the namespace,
-whoever wrote. So NOLOOP has no use: writes come over other connections, which the server takes for
-other clients, and the process notes its own writes itself, before their callers go on.
+One daemon thread reads them. It uses RESP3 (Redis 6.2 and newer, Valkey) in broadcasting mode: the
+server keeps no list of what this process has read, and reports each write to a key of the namespace
+by any client. NOLOOP would have no effect: writes use other connections, which the server takes for
+other clients. The process records its own writes itself, before they return.
 """
 
 import contextlib
@@ -26,30 +26,30 @@ logger = logging.getLogger("cache")
 
 Dial = Callable[[], socket.socket]
 
-_TICK = 0.5  # seconds after which the thread looks up, at the latest
-_CHUNK = 65_536  # bytes; room for much more would be mapped anew for each read
+_TICK = 0.5  # seconds after which the thread wakes at the latest
+_CHUNK = 65_536  # bytes; a much larger buffer would be mapped anew for each read
 _PATIENCE = 0.5  # seconds to wait for the reply to CLIENT TRACKING
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two attempts to connect
 
 
 class Sink(Protocol):
-    """Whom a `Tracking` tells."""
+    """The receiver of what a `Tracking` learns."""
 
     def reset(self) -> None:
-        """Let go of everything: writes went unnoticed, or all keys were removed."""
+        """Drop everything: writes went unnoticed, or all keys were removed."""
 
     def trust(self, until: float) -> None:
-        """Take what is there for true until the monotonic clock says `until`, at the longest."""
+        """Trust the entries until the monotonic clock reads `until`, at the longest."""
 
     def distrust(self) -> None:
         """Trust nothing from now on."""
 
     def invalidate(self, keys: Sequence[str]) -> None:
-        """Let go of keys that somebody wrote."""
+        """Drop the entries at keys that somebody wrote."""
 
 
 class _Line:
-    """A connection to one server that tells of writes."""
+    """A connection to one server that reports writes."""
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class _Line:
         heartbeat: float,
         question: Sequence[bytes],
     ) -> None:
-        """Have the server begin to tell. Raises OSError or ReplyError where it does not."""
+        """Make the server report writes. Raises OSError or ReplyError if it does not."""
         self.socket = connection
         self._question = _command(*question)
-        self.answer: Any = None  # the last one to the question
+        self.answer: Any = None  # the last answer to the question
         self._reader = Reader()
         self._heartbeat = heartbeat
-        self.asked: float | None = None  # when it was, if the answer is missing
-        self.heard = 0.0  # when something came in last
+        self.asked: float | None = None  # when the question was sent, if the answer is missing
+        self.heard = 0.0  # when data arrived last
         self.due = self.until = 0.0
         self.lag = 0.0  # seconds that the last answer took
         began = time.monotonic()
@@ -87,14 +87,14 @@ class _Line:
         return data
 
     def _answered(self, asked: float) -> None:
-        """Note that the server answered: all that it wrote before `asked` has been told."""
+        """Record an answer: all writes before `asked` have been reported."""
         self.asked = None
         self.lag = time.monotonic() - asked
         self.until = asked + self._heartbeat
         self.due = asked + self._heartbeat / 3
 
     def pushes(self) -> Iterator[Push]:
-        """Give what the server told since, as far as it is here. Raises OSError or ReplyError."""
+        """Yield what the server has sent so far. Raises OSError or ReplyError."""
         try:
             data = self._received()
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -109,9 +109,9 @@ class _Line:
                 self._answered(self.asked)
 
     def beat(self) -> None:
-        """Ask when that is due. Raises OSError where the last one got no answer.
+        """Send the question if it is due. Raises OSError if the last one was not answered.
 
-        A server that still tells of a million keys, before it answers, is not silent.
+        A server that is still reporting a million keys, before its answer, is not silent.
         """
         now = time.monotonic()
         if self.asked is not None:
@@ -123,18 +123,18 @@ class _Line:
 
 
 class Tracking:
-    """Follows the writes to the keys that begin with `prefix`, and tells `sink`, held weakly.
+    """Follows the writes to keys that begin with `prefix`, and reports them to `sink`, held weakly.
 
-    `servers` gives how to connect to each server there is now, by its name: one, or the primaries
-    of a cluster. A connection comes ready to use: HELLO 3 has been said. `key_of` turns a name on
-    the server into a key, or raises UnicodeDecodeError for one that is none of ours. `changed`
-    tells, by a server's name and its answer to the `question`, whether there may be others now.
+    `servers` returns, by name, a function that connects to each present server: one, or the
+    primaries of a cluster. A connection is ready to use: HELLO 3 has been sent. `key_of` turns a
+    name on the server into a key, or raises UnicodeDecodeError for a foreign name. `changed` tells,
+    from a server's name and its answer to the `question`, whether there may be other servers now.
 
     `lock` is the sink's own, if it has one.
 
-    The sink is trusted with what it holds as long as every server has answered a question sent
-    within the last `heartbeat` seconds. A connection that is cut, or silent for that long, is made
-    anew, and then the sink begins empty.
+    The sink may trust its entries as long as every server has answered a question that was sent
+    within the last `heartbeat` seconds. A connection that is cut, or silent for that long, is
+    replaced, and then the sink starts empty.
     """
 
     def __init__(
@@ -164,19 +164,19 @@ class Tracking:
         self._ended = threading.Lock()  # released when the thread is to end
         self._ended.acquire()
         self._started = False  # guarded by _lock
-        self._anew = False  # guarded by _lock; the connections are not to be trusted any more
-        # The rest is the thread's own.
+        self._anew = False  # guarded by _lock; the connections must be replaced
+        # The rest is used by the thread only.
         self._selector: selectors.BaseSelector | None = None
         self._lines: dict[Any, _Line] = {}
-        self._complete = False  # all servers are followed, and the sink trusts what it has
-        self._failures = 0  # in a row
+        self._complete = False  # all servers are followed, and the sink trusts its entries
+        self._failures = 0  # consecutive
         self._retry_at = 0.0
         self._said = ""
 
     # -- from any thread -------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread, if it does not run yet."""
+        """Start the thread if it is not running."""
         if self._started:
             return
         with self._lock:
@@ -185,13 +185,13 @@ class Tracking:
             self._started = True
         thread = threading.Thread(target=self._run, name="cache-tracking", daemon=True)
         try:
-            # Without the lock: this waits for the thread, in which a finalizer may wait for it.
+            # Without the lock: `start` waits for the thread, and a finalizer there may need it.
             thread.start()
-        except RuntimeError:  # the interpreter, on its way out, starts none; later one may
+        except RuntimeError:  # an interpreter that shuts down starts none
             self._started = False
 
     def restart(self) -> None:
-        """Have all connections made anew: the server may be another one now."""
+        """Replace all connections: the server may be another one now."""
         sink = self._sink()
         with self._lock:
             self._anew = True
@@ -208,8 +208,8 @@ class Tracking:
         self.restart()
 
     def _end(self, _: object = None, told_already: type[Exception] = RuntimeError) -> None:
-        # A bare lock: this runs as a weakref callback too, in any thread at any allocation. At the
-        # interpreter's exit the globals of this module may be gone by then.
+        # A plain lock: this also runs as a weakref callback, in any thread at any allocation. At
+        # the interpreter's exit the globals of this module may be gone by then.
         try:  # noqa: SIM105
             self._ended.release()
         except told_already:
@@ -222,12 +222,12 @@ class Tracking:
 
     @property
     def lag(self) -> float | None:
-        """Return the seconds that the slowest server took to answer last; None where one is not."""
+        """Return the longest time of a last answer, in seconds; None while one is not followed."""
         lines = list(self._lines.values())
         return max(line.lag for line in lines) if self._complete and lines else None
 
     def after_fork_in_child(self) -> None:  # pragma: no cover - in children
-        """Begin anew: thread and connections are the parent's, which this must not disturb."""
+        """Start again: thread and connections are the parent's, which must not be disturbed."""
         for line in list(self._lines.values()):
             with contextlib.suppress(OSError):
                 os.close(line.socket.detach())
@@ -250,21 +250,21 @@ class Tracking:
                 except Exception:
                     sink.distrust()
                     self._drop_all(selector)
-                    self._failed("tracking failed; it begins anew", exception=True)
-                del sink  # or this thread would keep it alive while it waits
+                    self._failed("tracking failed; it starts again", exception=True)
+                del sink  # otherwise this thread would keep it alive while it waits
         finally:
             self._drop_all(selector)
             selector.close()
             self._complete = False
 
     def _tick(self) -> float:
-        """Return how long to wait at most for something to come in."""
+        """Return how long to wait for data at most, in seconds."""
         if not self._complete:
             return min(max(self._retry_at - time.monotonic(), 0.001), _TICK)
         return min(self._heartbeat / 6, _TICK)
 
     def _step(self, sink: Sink, selector: selectors.BaseSelector, ready: list[Any]) -> None:
-        """Do what there is to do: hear, look who is there, ask, connect, and trust or not."""
+        """Do one round: read, look for other servers, ask, connect, and extend or end the trust."""
         servers = self._servers()
         with self._lock:
             anew, self._anew = self._anew, False
@@ -321,7 +321,7 @@ class Tracking:
             connection = dial()
             line = _Line(connection, self._prefix, self._heartbeat, self._question)
             selector.register(connection, selectors.EVENT_READ, name)
-        except Exception as error:  # redis-py's, among others
+        except Exception as error:  # errors of redis-py among others
             if connection is not None:
                 connection.close()
             self._failed(f"no near cache, as writes cannot be followed: {error}")
@@ -330,7 +330,7 @@ class Tracking:
         return True
 
     def _failed(self, said: str, exception: bool = False) -> None:
-        """Wait before the next attempt, longer each time; say why, once for each reason."""
+        """Wait before the next attempt, longer each time; log each reason once."""
         pause = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), _LONGEST_PAUSE)
         self._failures += 1
         self._retry_at = time.monotonic() + pause * random.uniform(0.5, 1.0)

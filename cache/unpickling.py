@@ -1,4 +1,4 @@
-"""Reading pickles so that nothing runs but what is trusted."""
+"""Reads pickles so that only trusted code runs."""
 
 import contextlib
 import copyreg
@@ -11,12 +11,12 @@ from typing import Any, Protocol
 from .errors import SnapshotError
 from .trust import PACKED, Trust, name_of
 
-# The one in pure Python, whose single steps can be overridden; slower, used where that is needed.
+# The unpickler in pure Python: slower, but its single steps can be overridden.
 _PureUnpickler: Any = pickle._Unpickler
 
 
 class Source(Protocol):
-    """Where a pickle comes from: a file in which one can go back."""
+    """The source of a pickle: a seekable file."""
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes, fewer at the end."""
@@ -25,17 +25,17 @@ class Source(Protocol):
         """Return the bytes up to the next newline."""
 
     def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the offset of the next byte."""
 
     def seek(self, place: int, /) -> Any:
-        """Go to a place."""
+        """Go to an offset."""
 
 
 def loaded(stream: Source, trust: Trust) -> Any:
     """Read one pickle. Raises SnapshotError, with the type, for what is refused."""
     start = stream.tell()
     try:
-        # An extension code that was used before resolves without find_class being asked.
+        # An extension code that was used before resolves without a call of find_class.
         if not copyreg._extension_registry:  # type: ignore[attr-defined]
             try:
                 return _read(_Unpickler, stream, trust)
@@ -60,7 +60,7 @@ def unreadable(stream: Source, trust: Trust) -> list[Any]:
 
 
 class _Alterable(Exception):
-    """A class is read on which a pickle could set attributes."""
+    """The pickle names a class on which it could set attributes."""
 
 
 class _Reviver:
@@ -91,9 +91,9 @@ class _Unpickler(pickle.Unpickler):
             self.reviver = self.reviver or _Reviver(self._trust)
             return self.reviver
         found = self._trust.resolve(module, name)
-        # The BUILD opcode sets attributes on whatever is on the stack, a class included. The C
-        # code has no hook for it, so classes that would let it go to the slower, careful one.
-        # Those with a __setstate__ do not: BUILD calls that instead.
+        # The BUILD opcode sets attributes on whatever is on the stack, even on a class. The C code
+        # has no hook for it, so classes that would allow it are read by the slower, careful
+        # unpickler. Those with a __setstate__ do not need it: BUILD calls that instead.
         if found.__flags__ & _IMMUTABLE or hasattr(found, "__setstate__"):
             return found
         raise _Alterable
@@ -128,11 +128,11 @@ class _CarefulUnpickler(_PureUnpickler):  # type: ignore[misc]
 
 
 def _read(kind: Any, stream: Source, trust: Trust) -> Any:
-    """Return what an unpickler of this kind reads."""
+    """Return what an unpickler of this class reads."""
     unpickler = kind(stream, trust)
     value = unpickler.load()
     if unpickler.reviver is not None:
-        # It is there to be called, and no value: when the unpickler is gone it has to be gone too.
+        # It may only be called and must not be a value: it must be gone with the unpickler.
         reviver = weakref.ref(unpickler.reviver)
         del unpickler
         if reviver() is not None:
@@ -145,7 +145,7 @@ class _Broken:
 
 
 def _tolerating(step: Callable[[Any], None], takes: int) -> Callable[[Any], None]:
-    """Return a step of the unpickler that goes on with something else where `step` fails."""
+    """Return a step of the unpickler that continues with a placeholder if `step` fails."""
 
     def tolerate(self: "_TolerantUnpickler") -> None:
         bottom = len(self.stack) - takes
@@ -165,7 +165,7 @@ def _tolerating(step: Callable[[Any], None], takes: int) -> Callable[[Any], None
 
 
 class _TolerantUnpickler(_CarefulUnpickler):
-    """Reads on after an error, to tell where it was."""
+    """Continues after an error, to find out where it was."""
 
     def __init__(self, stream: Source, trust: Trust) -> None:
         super().__init__(stream, trust)
@@ -216,6 +216,6 @@ def _holds(item: Any, wanted: list[Any]) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Return the class of an error, and its words where they can only be about names."""
+    """Return the class of an error, and its text if that can only be about names."""
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, AttributeError) else name

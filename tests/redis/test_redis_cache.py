@@ -557,7 +557,7 @@ def test_health_says_what_is_still_to_be_undone(server):
         cache.set_many({"k": 1, "l": 2})
 
         assert cache.health().pending_invalidations == 2
-        assert cache.health().reasons[1:] == ("failed writes are still to be undone on the server",)
+        assert cache.health().reasons[1:] == ("invalidations of failed writes are pending",)
 
 
 def test_a_name_that_a_walk_meets_twice_is_one_entry(server, tmp_path):
