@@ -90,11 +90,14 @@ class RedisCache(CacheMixin[V]):
     - R4.5: the counters are of one moment. `size` comes from a walk over the keys.
     - R5.3, R5.4, R5.7: `keys`, `delete_pattern` and `clear` walk over the keys of the server. What
       is set or removed during a walk may be found or not; what is there all the time is found.
+    - R6.5: `save` leaves out a value that cannot be read, and logs it.
     - R9.1: no lock is held across a round trip. A verb on one key is one atomic step on the server,
       except `get_or_set` and an `increment` beyond 64 bits, which take several. A re-entrant call
       another one (a finalizer's, say) is tried once, over a connection of its own.
     - R9.3: one factory runs in the fleet for as long as its process renews the lease on the key. In
       other processes the waiters do not get its exception: one of them runs its own factory.
+    - R10.4: a call that raises CacheUnavailable may have changed what it was to change, a `load`
+      also a part of it.
     """
 
     _ticks = 1000  # of the server's clock in a second
