@@ -153,9 +153,8 @@ class Calls:
             self._debts += 1
             self._names.update(dict.fromkeys(names, self._debts))
             if len(self._names) > _MOST_DEBTS:
-                self._patterns[self._everything] = (
-                    self._debts
-                )  # first: `settle` looks without the lock
+                # In this order, as `settle` looks without the lock.
+                self._patterns[self._everything] = self._debts
                 self._names.clear()
 
     def owe_matching(self, pattern: str) -> None:

@@ -316,6 +316,20 @@ def test_a_call_that_is_let_through_while_it_opens_does_not_close_it(clock):
     assert breaker.state == "open"
 
 
+def test_it_is_guarded_by_the_lock_that_it_is_given(clock):
+    lock = threading.RLock()
+    breaker = Breaker(threshold=1, cooldown=10, lock=lock, clock=clock)
+    fail(breaker)
+
+    with ThreadPoolExecutor(1) as pool:
+        with lock:
+            waiting = pool.submit(lambda: breaker.state)
+            came = wait([waiting], 0.05).done
+        assert waiting.result(PATIENCE) == "open"
+
+    assert came == set()
+
+
 def test_who_is_refused_is_told_for_how_long(breaker, clock):
     fail(breaker, 3)
     clock.now += 7.5
@@ -382,6 +396,28 @@ def test_the_last_error_is_raised_after_so_many_attempts(clock):
 
     assert call.calls == 3
     assert len(clock.slept) == 2
+
+
+def test_a_first_attempt_that_failed_is_one_of_them(clock):
+    call, first = Flaky(clock, 1), CacheUnavailable("the first one")
+
+    assert retried(call, 3, 10, clock, failed=first) == 2
+    assert len(clock.slept) == 2
+    with pytest.raises(CacheUnavailable, match="failure 2"):
+        retried(Flaky(clock, 9), 3, 10, clock, failed=first)
+    with pytest.raises(CacheUnavailable, match="the first one"):
+        retried(call, 1, 10, clock, failed=first)
+
+    assert call.calls == 2
+
+
+def test_a_pause_is_not_begun_that_would_leave_too_little_time(clock):
+    call = Flaky(clock, 9)
+
+    with pytest.raises(CacheUnavailable, match="failure 1"):
+        retried(call, 9, 0.5, clock, base=0.4, longest=0.2, jitter=lambda: 1.0)
+
+    assert clock.slept == []
 
 
 def test_pauses_double_up_to_their_cap_and_are_a_random_part_of_it(clock):

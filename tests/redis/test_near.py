@@ -713,6 +713,22 @@ class Watched(str):
         return super().__hash__()
 
 
+def test_an_invalidation_looks_first_for_a_fetch_and_then_for_its_entry(near):
+    """A fetch that ends in between is found at the one place or the other."""
+    token, key, looks = near.begin("k"), Watched("k"), []
+
+    def come():
+        looks.append(1)
+        if len(looks) == 2:
+            near.store(token, b"v1", "v1", inf)
+
+    key.come = come
+    near.invalidate([key])
+
+    assert len(looks) >= 2
+    assert read(near) is None
+
+
 @pytest.mark.parametrize("other", ["distrust", "reset"])
 @pytest.mark.parametrize(
     "step",

@@ -548,6 +548,53 @@ def test_the_thread_does_not_end_while_a_lease_is_taken(wait_until):
     assert wait_until(lambda: not renewers())
 
 
+class Told:
+    """A lock that calls `released`, once, when a thread that renews leases has let go of it."""
+
+    def __init__(self):
+        self.lock, self.released = threading.RLock(), None
+
+    def __enter__(self):
+        self.lock.acquire()
+
+    def __exit__(self, *_):
+        self.lock.release()
+        if self.released and threading.current_thread().name == "cache-leases":
+            released, self.released = self.released, None
+            released()
+
+
+def test_a_lease_that_is_taken_as_the_thread_ends_is_renewed(wait_until):
+    """It begins another thread, or the thread that is there has not looked yet."""
+    renewed, lock = [], Told()
+    leases = Leases(0.03, lambda name, token: renewed.append(token), lock)
+    with contextlib.ExitStack() as stack:
+        with leases.holding(b"k", b"one"):
+            assert wait_until(lambda: renewed)
+        lock.released = lambda: stack.enter_context(leases.holding(b"k", b"other"))
+
+        assert wait_until(lambda: b"other" in renewed, 2)
+
+    assert wait_until(lambda: not renewers())
+
+
+def test_a_lease_is_renewed_three_times_in_its_life(wait_until, monkeypatch):
+    paused = []
+
+    class Paused(threading.Event):
+        def wait(self, timeout=None):
+            if timeout and threading.current_thread().name == "cache-leases":
+                paused.append(timeout)
+                timeout = 0.001
+            return super().wait(timeout)
+
+    monkeypatch.setattr(threading, "Event", Paused)
+    with Leases(12.0, lambda name, token: None, threading.RLock()).holding(b"k", b"token"):
+        assert wait_until(lambda: paused)
+
+    assert set(paused) == {4.0}
+
+
 def test_begun_anew_it_renews_no_lease_from_before(wait_until):
     """As in a forked child, whose parent has the leases, and the thread."""
     renewed = []
@@ -656,6 +703,45 @@ def test_no_value_comes_with_a_later_deadline_than_its_own(former, later, number
         assert rows[0][2] <= max(former[1], later[1])
     if number == 3:
         assert rows == ([(b"k", *former)] if former else [])
+
+
+def test_a_walk_asks_who_has_taken_slots_over_when_it_has_been_everywhere(monkeypatch):
+    """A key may move at any time before that, to a node where the walk has been."""
+    log = []
+
+    def connection(node):
+        def execute_command(verb, at, *rest):
+            log.append(f"{node} {at}")
+            return (5 if at == 0 else 0), []
+
+        return SimpleNamespace(execute_command=execute_command)
+
+    class Way(ClusterLink):
+        client = SimpleNamespace(get_redis_connection=connection)
+
+        def __init__(self):
+            pass
+
+    def primaries(client):
+        log.append("who is there")
+        return {name: SimpleNamespace(node=name) for name in "ab"}
+
+    def took_over(client, before):
+        log.append(f"who took over, of {sorted(before)}")
+        return ["a"]
+
+    monkeypatch.setattr("cache.remote.nodes.primaries", primaries)
+    monkeypatch.setattr("cache.remote.nodes.which_took_over", took_over)
+    link, cursor = Way(), None
+    while True:
+        cursor, _ = link.scan(cursor, b"*")
+        if cursor is None:
+            break
+
+    assert log == [
+        *("who is there", "a 0", "a 5", "b 0", "b 5"),
+        *("who took over, of ['a', 'b']", "a 0", "a 5"),
+    ]
 
 
 def test_after_one_asked_in_vain_for_the_slots_owners_the_next_one_asks():
