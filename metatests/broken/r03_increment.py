@@ -81,8 +81,8 @@ DEVIATIONS = [
         "the error does not name the key",
         (
             "arguments.number",
-            "f'the value at {key!r} is no number to count with but {type(value).__name__}'",
-            "f'the value is no number to count with but {type(value).__name__}'",
+            "f'the value at {key!r} is a {type(value).__name__}, not a number'",
+            "f'the value is a {type(value).__name__}, not a number'",
         ),
     ),
     breaks(

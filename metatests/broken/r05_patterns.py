@@ -154,9 +154,9 @@ DEVIATIONS = [
         "None is the pattern that matches all",
         (
             "arguments.pattern",
-            '"""Return `value` as a plain str if it can be a glob pattern."""',
-            '"""Return `value` as a plain str if it can be a glob pattern."""'
-            "\nif value is None:\n    return '*'",
+            "if not isinstance(value, str): ...",
+            "if value is None:\n    return '*'\nif not isinstance(value, str):\n"
+            "    raise TypeError('no str')",
         ),
     ),
     breaks(
