@@ -93,7 +93,7 @@ class RedisCache(CacheMixin[V]):
     - R6.5: `save` leaves out a value that cannot be read, and logs it.
     - R9.1: no lock is held across a round trip. A verb on one key is one atomic step on the server,
       except `get_or_set` and an `increment` beyond 64 bits, which take several. A re-entrant call
-      another one (a finalizer's, say) is tried once, over a connection of its own.
+      (from a finalizer, for example) is tried once, over a connection of its own.
     - R9.3: one factory runs in the fleet for as long as its process renews the lease on the key. In
       other processes the waiters do not get its exception: one of them runs its own factory.
     - R10.4: a call that raises CacheUnavailable may have changed what it was to change, a `load`

@@ -23,7 +23,7 @@ ENDS = {
     "in an excepthook": "sys.excepthook = lambda *_: cache.stats()",
     "in a hook of threads": "threading.excepthook = lambda *_: cache.stats()",
     "in a module of Python's": "import json; json.cache = cache",
-    "memoized, in a module of Python's": "import json; json.text = cache.memoize()(lambda text: text)",
+    "memoized, in a module of Python's": "import json; json.text = cache.memoize()(lambda x: x)",
     "in a cycle": "cache.itself = cache",
 }
 
