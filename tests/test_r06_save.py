@@ -203,6 +203,27 @@ def test_a_file_is_flushed_before_it_is_renamed_and_the_folder_after(cache, path
 
 
 @pytest.mark.clause("R6.4")
+def test_all_of_the_file_has_left_the_process_when_it_is_flushed(cache, path, monkeypatch):
+    cache.set("k", "x" * 100)
+    flushed = []
+    for name in ("fsync", "fdatasync"):
+        real = getattr(os, name, None)
+
+        def record(descriptor, real=real):
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode):
+                flushed.append(found.st_size)
+            return real(descriptor)
+
+        monkeypatch.setattr(os, name, record, raising=False)
+
+    cache.save(path)
+
+    # A power cut right after the rename leaves what was flushed, and nothing written later.
+    assert flushed[-1:] == [path.stat().st_size]
+
+
+@pytest.mark.clause("R6.4")
 def test_a_symbolic_link_is_followed(cache, tmp_path):
     link, target = tmp_path / "link", tmp_path / "elsewhere" / "target"
     target.parent.mkdir()

@@ -119,6 +119,16 @@ DEVIATIONS = [
     ),
     breaks(
         "R6.4",
+        "the file is flushed to disk before all of it has left the process",
+        (
+            WRITE,
+            "os.fsync(descriptor)\nos.replace(unfinished, target)",
+            "os.replace(unfinished, target)",
+        ),
+        (WRITE, "fill(file)", "fill(file); os.fsync(descriptor)"),
+    ),
+    breaks(
+        "R6.4",
         "the folder is not flushed",
         (WRITE, "_flush_folder(folder)", "pass"),
     ),
