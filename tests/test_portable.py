@@ -1,9 +1,11 @@
 """Classes that are saved as plain data by functions of the user's."""
 
 import fractions
+import io
 import pickle
 import types
 
+import numpy
 import pytest
 
 from cache import Portable, SnapshotError, plain
@@ -213,6 +215,50 @@ def test_a_cache_saves_and_loads_what_is_portable(make_cache, tmp_path, secret):
     cache.load(tmp_path / "s")
 
     assert cache.get_many(["a", "b"]) == {"a": Point(1, 2), "b": [Point(3, {"c": Point(4, 5)})]}
+
+
+def dump_array(array):
+    file = io.BytesIO()
+    numpy.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def load_array(data):
+    return numpy.load(io.BytesIO(data), allow_pickle=False)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        numpy.arange(6).reshape(2, 3),
+        numpy.asfortranarray(numpy.arange(6.0).reshape(2, 3)),
+        numpy.array(5, dtype=">u2"),
+        numpy.array(["2026-01-01", "NaT"], dtype="M8[s]"),
+        numpy.zeros((0, 3), dtype=[("a", "i4"), ("b", "U5")]),
+    ],
+    ids=lambda array: str(array.dtype),
+)
+def test_the_recipe_for_arrays_keeps_dtype_shape_and_order(make_cache, tmp_path, array):
+    cache = make_cache(trust=[Portable(numpy.ndarray, dump_array, load_array)])
+    cache.set("k", [array])
+    cache.save(tmp_path / "s")
+
+    cache.load(tmp_path / "s")
+
+    (found,) = cache.get("k")
+    assert (found.dtype, found.shape, found.tobytes("A")) == (
+        array.dtype,
+        array.shape,
+        array.tobytes("A"),
+    )
+
+
+def test_an_array_of_objects_is_refused_by_key_and_class(make_cache, tmp_path):
+    cache = make_cache(trust=[Portable(numpy.ndarray, dump_array, load_array)])
+    cache.set("k", numpy.array([Inner()]))
+
+    with pytest.raises(SnapshotError, match=r"'k' .*numpy\.ndarray raised ValueError"):
+        cache.save(tmp_path / "s")
 
 
 @pytest.mark.parametrize("verb", ["save", "load"])
