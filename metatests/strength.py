@@ -12,7 +12,9 @@ _REPEATS = {
     *("ProcessPoolExecutor", "islice", "repeat", "binary", "text", "lists", "dictionaries"),
 }
 _WAITS = {"join", "wait", "result", "acquire", "poll", "settimeout", "eventually"}
+_AWAITS = {"eventually", "wait_until"}
 _TOLERANCES = {"approx", "isclose", "timeout", "eventually"}
+_RANGE = re.compile(r"\brange\((\d[\d_]*)\)")
 _BELOW, _ABOVE = (ast.Lt, ast.LtE), (ast.Gt, ast.GtE)
 _COLLECTION = (ast.List, ast.Tuple, ast.Set, ast.Dict)
 
@@ -25,11 +27,17 @@ def asserted(function: Function) -> tuple[int, int]:
     `assert a == b` weighs three, `assert (a, b) == (1, 2)` six, `assert a == approx(b)` two;
     `assert a`, `assert a <= b` and `assert a in b` weigh one; `assert a is not None` and
     `assert a or b` nothing; `pytest.raises(KeyError, match="k")` weighs two, without `match` one.
-    Assertions in programs of the test are counted too.
+    Assertions in programs of the test are counted too; conditions that it waits for are weighed.
     """
     found = [*assertions(function)]
     programs = sum(map(program_assertions, texts(function)))
-    return len(found) + programs, sum(map(_weight, found))
+    awaited = [
+        call.args[0].body
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and _name(call) in _AWAITS
+        if call.args and isinstance(call.args[0], ast.Lambda)
+    ]
+    return len(found) + programs, sum(map(_weight, [*found, *awaited]))
 
 
 def program_assertions(text: str) -> int:
@@ -49,7 +57,7 @@ def _weight(node: ast.AST) -> int:
         return _weight(node.test)
     if isinstance(node, ast.BoolOp):
         return sum(map(_weight, node.values)) if isinstance(node.op, ast.And) else 0
-    if isinstance(node, ast.IfExp):
+    if isinstance(node, (ast.IfExp, ast.Constant)):
         return 0
     if isinstance(node, ast.Compare):
         sides = zip(node.ops, node.comparators, strict=True)
@@ -158,10 +166,16 @@ def size(node: ast.AST, known: Constants) -> float:
     """Return a measure of how often and with how much a piece of a suite does what it does.
 
     It adds up the numbers that say so: how often a loop runs, how many threads meet, how many
-    examples are tried, and the items that are gone through one by one.
+    examples are tried, the items that are gone through one by one, fixtures and decorators; in
+    programs of the test as well.
     """
-    total = 0.0
+    total = sum(float(number) for text in texts(node) for number in _RANGE.findall(text))
+    if isinstance(node, Function):
+        marks = [ast.unparse(each) for each in node.decorator_list]
+        total += len(node.args.args) + sum("mark.timeout" not in mark for mark in marks)
     for each in ast.walk(node):
+        if isinstance(each, ast.Call) and ast.unparse(each.func).startswith("st."):
+            total += _name(each) not in ("just", "none", "nothing")
         if isinstance(each, ast.Call) and _name(each) in _REPEATS:
             given = [*each.args, *(keyword.value for keyword in each.keywords)]
             numbers = [value_of(argument, known) for argument in given]

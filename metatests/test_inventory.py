@@ -67,6 +67,9 @@ def test_a_line_is_read_as_it_was_written():
         ("with pytest.raises(KeyError):\n        a()", 1, 1),
         ("run('import cache\\nassert cache\\n')", 1, 0),
         ("a == b", 0, 0),
+        ("eventually(lambda: a == b)", 0, 3),
+        ("eventually(lambda: True)", 0, 0),
+        ("assert wait_until(lambda: a)", 1, 2),
     ],
 )
 def test_assertions_are_weighed(assertion, count, weight):
@@ -81,6 +84,8 @@ def test_assertions_are_weighed(assertion, count, weight):
         ("range(TIMES)", "range(2)"),
         ("TIMES = 0.5, 100", "TIMES = 0.5, 10"),
         ("[1, 2, ", "[1, "),
+        ("clock, ttl):", "ttl):"),
+        ('@pytest.mark.clause("R1.1", "R1.2")\n', ""),
     ],
 )
 def test_less_of_the_same_is_a_smaller_size(old, new):
@@ -99,6 +104,7 @@ def test_less_of_the_same_is_a_smaller_size(old, new):
         "values = [None] * {}",
         "count = {}\nfor _ in range(count):\n    f()",
         "work({})",
+        "run('for _ in range({}): cache.get(1)')",
     ],
 )
 def test_how_often_something_is_done_is_its_size(piece):
