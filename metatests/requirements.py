@@ -293,7 +293,10 @@ EXCUSES = {
 }
 
 # The suites that see more than the public names.
-WHITE_BOX = {"tests/test_parts.py": "it tests the modules below the cache, each alone"}
+WHITE_BOX = {
+    "tests/test_parts.py": "it tests the modules below the cache, each alone",
+    "tests/test_forks.py": "a fork in the middle of a call is made by the call's own parts",
+}
 
 # Where `cache/` asks for the time of day: deadlines go by the monotonic clock everywhere else.
 WALL_CLOCK = {
@@ -330,6 +333,7 @@ APPROXIMATE = {
 CONDITIONAL = {
     "test_a_child_waits_for_no_thread_that_asked_for_a_clusters_nodes": "parent and child differ",
     "test_a_value_that_changes_under_the_pickler_is_saved_whole_or_fails_by_key": "R6.10: either",
+    "test_a_list_that_is_replaced_at_each_step_is_saved_whole_or_fails_by_key": "R6.10: either",
     "test_every_line_of_the_examples_gives_what_its_comment_says": "lines without a comment",
 }
 

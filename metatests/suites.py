@@ -169,8 +169,19 @@ def _waits_for_nothing(function: Function, told_elsewhere: set[str]) -> Iterator
 
 
 def _told(tree: ast.AST) -> set[str]:
-    """Return the names, attributes by their last part, of the events that are set."""
-    return {
+    """Return the names, attributes by their last part, of the events that are set.
+
+    One that is handed to a function as an argument may be set there.
+    """
+    handed = {
+        each.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for argument in node.args
+        for each in [argument, *getattr(getattr(argument, "value", None), "elts", ())]
+        if isinstance(each, ast.Name)
+    }
+    return handed | {
         ast.unparse(node.value).rpartition(".")[2]
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("set", "notify", "notify_all")
@@ -282,9 +293,14 @@ def unexcused(source: str, excuses: Collection[str]) -> list[str]:
             if not called:
                 found.append(ast.unparse(node))
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
-            *("__test__", "collect_ignore", "collect_ignore_glob", "pytestmark"),
+            *("__test__", "collect_ignore", "collect_ignore_glob"),
         ):
             found.append(ast.unparse(node))
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            # Conditional skips are judged above, each by its reason.
+            marks = [ast.unparse(each) for each in getattr(node.value, "elts", [node.value])]
+            allowed = re.compile(r"pytest\.mark\.(skipif|filterwarnings)\(")
+            found += [mark for mark in marks if not allowed.match(mark)]
     for test in tests_of(source):
         found += [
             f"{test.name} returns"

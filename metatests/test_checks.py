@@ -175,6 +175,7 @@ CHECKS = [
             body("value.reached.wait(1)")
             + "class V:\n    def f(self):\n        self.reached.set()",
             body("barrier = Barrier(2)\nbarrier.wait(1)"),
+            body("go = Event()\nduring(*(factory, go), 1)\ngo.wait(1)"),
             "def wait_until():\n    pause = Event()\n    pause.wait(1)",
         ],
         [
@@ -259,6 +260,7 @@ CHECKS = [
             "@pytest.mark.skipif(not fork, reason='there is no fork here')\n"  # accepted as a mark
             "def test_a(): ...",
             body("pytest.skip('there is no fork here')"),  # accepted as a call
+            "pytestmark = [pytest.mark.skipif(no, reason='there is no fork here')]",
             body("pytest.skip(f'no {server} here')"),  # accepted with a name in its reason
             body("def inner():\n    return 1\ninner()"),
             "@pytest.mark.parametrize('n', [1, pytest.param(2, marks=pytest.mark.soak)])\n"
@@ -275,6 +277,8 @@ CHECKS = [
             "@pytest.mark.parametrize('n', [pytest.param(2, marks=pytest.mark.skip)])\n"
             + body("..."),
             "pytestmark = pytest.mark.usefixtures('x')",
+            "pytestmark = [pytest.mark.skipif(True, reason='slow')]",
+            "pytestmark = [pytest.mark.soak]",
             "collect_ignore = ['test_r01_ttl.py']",
             "pytest.importorskip('redis')",
             body("pytest.skip(reason)"),

@@ -9,7 +9,6 @@ import types
 import pytest
 
 from cache import DistributedCache
-from conftest import check_invariants
 from tests import failovers, fleet, ledger, servers
 from tests.proxy import proxied
 
@@ -164,6 +163,13 @@ def test_a_call_that_holds_nobody_up_takes_no_time(waits):
 # -- invariants --------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def check_invariants(request):
+    """Return the function of the top-level conftest: `conftest` is the name of several modules."""
+    path = str(request.config.rootpath / "conftest.py")
+    return request.config.pluginmanager.get_plugin(path).check_invariants
+
+
 class Fake:
     """A cache of two live entries, of which one thing may be wrong."""
 
@@ -197,7 +203,7 @@ class Fake:
         return self.wrong["removed"]
 
 
-def test_a_sound_cache_keeps_the_invariants(cache):
+def test_a_sound_cache_keeps_the_invariants(cache, check_invariants):
     check_invariants(Fake())
     cache.set("k", 1)
     check_invariants(cache)
@@ -223,7 +229,7 @@ def test_a_sound_cache_keeps_the_invariants(cache):
     ],
     ids=str,
 )
-def test_a_cache_that_breaks_an_invariant_is_found_out(wrong):
+def test_a_cache_that_breaks_an_invariant_is_found_out(check_invariants, wrong):
     with pytest.raises(AssertionError):
         check_invariants(Fake(**wrong))
 

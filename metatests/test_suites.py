@@ -103,10 +103,10 @@ def test_the_survey_knows_of_no_breach():
     assert survey.survey(FOUND) == []
 
 
-def test_every_clause_is_broken_in_two_ways_at_least():
+def test_every_clause_that_is_broken_is_so_in_two_ways_at_least():
     ways = collections.Counter(deviation.clause for deviation in DEVIATIONS)
 
-    few = {clause for clause in requirements.CLAUSES if ways[clause] < 2}
+    few = {clause for clause, number in ways.items() if number < 2}
 
     assert few == set(requirements.BROKEN_ONCE)
 

@@ -31,7 +31,7 @@ ENDS = {
 @pytest.mark.clause("R8.4")
 @pytest.mark.parametrize("near", [None, 100])
 @pytest.mark.parametrize("end", ENDS)
-def test_the_interpreter_ends_silently(server, near, end):
+def test_the_interpreter_ends_silently_with_a_cache_on_a_server(server, near, end):
     program = PROGRAM.format(path=sys.path, url=server.url, near=near, end=ENDS[end])
 
     done = subprocess.run(
