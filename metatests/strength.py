@@ -166,13 +166,10 @@ def size(node: ast.AST, known: Constants) -> float:
     """Return a measure of how often and with how much a piece of a suite does what it does.
 
     It adds up the numbers that say so: how often a loop runs, how many threads meet, how many
-    examples are tried, the items that are gone through one by one, fixtures and decorators; in
-    programs of the test as well.
+    examples are tried, the items that are gone through one by one; in programs of the test as well.
+    Where there is any, the test's fixtures and decorators count too: they prepare what is repeated.
     """
     total = sum(float(number) for text in texts(node) for number in _RANGE.findall(text))
-    if isinstance(node, Function):
-        marks = [ast.unparse(each) for each in node.decorator_list]
-        total += len(node.args.args) + sum("mark.timeout" not in mark for mark in marks)
     for each in ast.walk(node):
         if isinstance(each, ast.Call) and ast.unparse(each.func).startswith("st."):
             total += _name(each) not in ("just", "none", "nothing")
@@ -195,6 +192,9 @@ def size(node: ast.AST, known: Constants) -> float:
                 and argument.id in known
                 and known[argument.id] > 1
             )
+    if isinstance(node, Function) and total:
+        marks = [ast.unparse(each) for each in node.decorator_list]
+        total += len(node.args.args) + sum("mark.timeout" not in mark for mark in marks)
     return total
 
 
