@@ -147,6 +147,21 @@ def test_the_tests_of_a_mutant_are_those_that_run_its_lines_and_those_that_leave
     assert outer[0] == {"t", "u"}
 
 
+def test_the_list_does_not_depend_on_the_words_of_comments():
+    before = b"def f(a):\n    a += 2  # one word\n    # a line\n    a()\n    a += 2  # another\n"
+    after = before.replace(b"one word", b"two words").replace(b"a line", b"a sentence")
+
+    names, others = (
+        [verdicts.listed(mutant) for mutant in operators.mutants("cache/m.py", source)]
+        for source in (before, after)
+    )
+
+    assert names == others
+    assert len(set(names)) == len(names)
+    listed = "A reason.\ncache/m.py f #2\n  - a += 2  # as it once was\n  + a -= 2  # and so\n"
+    assert set(verdicts.equivalents(listed)) <= set(names)
+
+
 def test_the_list_is_read_as_it_is_written():
     source = b"@cached\ndef f(a):\n    if (\n        a\n        < 1\n    ):\n        a()\n"
 

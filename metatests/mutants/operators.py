@@ -10,6 +10,7 @@ import collections
 import copy
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 SMALL = 9  # an int above it is a size: one neighbour tells as much as two
 TYPING = {"TypeVar", "TypeVarTuple", "ParamSpec", "cast"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_COMMENT = re.compile(r"(^|\s+)# .*$")
 
 
 class Edit(NamedTuple):
@@ -71,6 +73,11 @@ class Mutant:
     def apply(self, source: bytes) -> bytes:
         """Return the mutated source."""
         return source[: self.edit.start] + self.edit.text.encode() + source[self.edit.end :]
+
+
+def bare(text: str) -> str:
+    """Return lines of code without their indentation and the comments behind them."""
+    return "\n".join(_COMMENT.sub("", line).strip() for line in text.splitlines())
 
 
 def mutants(path: str, source: bytes) -> list[Mutant]:
@@ -129,7 +136,7 @@ class _Module:
                 compile(text, self.path, "exec", dont_inherit=True)
             except SyntaxError:
                 continue
-            same = mutant.place, mutant.former.strip(), mutant.latter.strip()
+            same = mutant.place, bare(mutant.former), bare(mutant.latter)
             numbers[same] += 1
             yield dataclasses.replace(mutant, number=numbers[same])
 

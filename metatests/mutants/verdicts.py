@@ -12,7 +12,7 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-from .operators import Mutant
+from .operators import Mutant, bare
 from .workers import Outcome
 
 EQUIVALENT = pathlib.Path(__file__).with_name("equivalent.txt")
@@ -87,9 +87,9 @@ class Listed:
 
 
 def listed(mutant: Mutant) -> Listed:
-    """Return how the list names a mutant."""
+    """Return how the list names a mutant: comments may be put into other words."""
     place = mutant.place if mutant.number == 1 else f"{mutant.place} #{mutant.number}"
-    return Listed(mutant.path, place, _bare(mutant.former), _bare(mutant.latter))
+    return Listed(mutant.path, place, bare(mutant.former), bare(mutant.latter))
 
 
 def equivalents(text: str) -> dict[Listed, str]:
@@ -127,14 +127,10 @@ def _entries(lines: list[str]) -> Iterator[Listed]:
             yield Listed(path, place, "\n".join(former), "\n".join(latter))
             former, latter = [], []
         if line.startswith("  -"):
-            former.append(line[3:].strip())
+            former.append(bare(line[3:]))
         elif line.startswith("  +"):
-            latter.append(line[3:].strip())
+            latter.append(bare(line[3:]))
         else:
             path, _, place = line.partition(" ")
     if former:
         raise ValueError(f"without a + line: {former}")
-
-
-def _bare(text: str) -> str:
-    return "\n".join(line.strip() for line in text.splitlines())

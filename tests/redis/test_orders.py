@@ -16,6 +16,7 @@ import pytest
 from cache import CacheUnavailable, DistributedCache
 from cache.redis_cache import RedisCache
 from cache.remote import scripts
+from cache.remote.link import link_to
 from tests.between import Between
 from tests.servers import PATIENCE, eventually, let_pass, seconds_of
 
@@ -423,6 +424,23 @@ def test_who_has_lost_its_lease_leaves_that_of_another_alone(server, pair, fails
 
         assert others[0].result(PATIENCE) == "theirs"
         assert cache.get("k") == "theirs"
+
+
+def test_a_lease_is_for_its_token_alone(server):
+    with server.client() as client:
+        link = link_to(client)
+        assert link.run(scripts.LEASE, (b"k",), b"ours", b"60000") == [0]
+
+        for script, given in (
+            (scripts.RENEW, (b"90000000",)),
+            (scripts.LAND, (b"value", b"")),
+            (scripts.FREE, ()),
+        ):
+            assert link.run(script, (b"k",), b"theirs", *given) == 0
+        assert client.hget("k", "lease") == b"ours"
+        assert 0 < client.pttl("k") <= 60_000
+        assert link.run(scripts.RENEW, (b"k",), b"ours", b"90000000") == 1
+        assert client.pttl("k") > 60_000
 
 
 # -- sums that the server does not make ------------------------------------------------------------

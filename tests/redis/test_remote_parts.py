@@ -579,16 +579,15 @@ def test_a_lease_that_is_taken_as_the_thread_ends_is_renewed(wait_until):
 
 
 def test_a_lease_is_renewed_three_times_in_its_life(wait_until, monkeypatch):
-    paused = []
+    paused, wait_for = [], threading.Event.wait
 
-    class Paused(threading.Event):
-        def wait(self, timeout=None):
-            if timeout and threading.current_thread().name == "cache-leases":
-                paused.append(timeout)
-                timeout = 0.001
-            return super().wait(timeout)
+    def wait(event, timeout=None):
+        if timeout and threading.current_thread().name == "cache-leases":
+            paused.append(timeout)
+            return False
+        return wait_for(event, timeout)
 
-    monkeypatch.setattr(threading, "Event", Paused)
+    monkeypatch.setattr(threading.Event, "wait", wait)
     with Leases(12.0, lambda name, token: None, threading.RLock()).holding(b"k", b"token"):
         assert wait_until(lambda: paused)
 
