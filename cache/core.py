@@ -292,7 +292,8 @@ class DistributedCache(CacheMixin[V]):
                             bucket[key] = key
                             if len(bucket) >= FULL:
                                 expiry.life = 0.0  # the next entry gets another slot
-                            return
+                            if len(entries) <= self._max_size:  # pragma: no branch - as above
+                                return
             elif not expiry.heap:
                 fresh = (value, None, None)
                 if key in entries:
@@ -307,7 +308,8 @@ class DistributedCache(CacheMixin[V]):
                     len(entries) < self._max_size and key not in entries
                 ):
                     entries[key] = fresh
-                    return
+                    if len(entries) <= self._max_size:  # pragma: no branch - as above
+                        return
             gone: list[Entry] = []
             self._store_locked(key, value, life, gone)
         finally:
@@ -476,7 +478,7 @@ class DistributedCache(CacheMixin[V]):
             raise
         with self._lock:
             if keep and flight.store:
-                self._store_locked(key, value, life, gone)
+                self._store_locked(key, value, life, gone, None)
             self._flights.land(flight, value)
         return value
 
@@ -844,8 +846,8 @@ class DistributedCache(CacheMixin[V]):
             entries[key] = fresh
             if slot is not None:
                 expiry.buckets[slot][key] = key
-            if len(entries) > self._max_size:  # pragma: no cover - a re-entrant call
-                self._make_room_locked(self._max_size, now, gone)
+        if len(entries) > self._max_size:  # a re-entrant call took the room
+            self._make_room_locked(self._max_size, now, gone)
         self._note_write_locked(key)
         return True
 

@@ -84,9 +84,11 @@ class ExpiryIndex:
                 return slot
         if not self._shortest <= life < self._shortest * 2:
             exponent = frexp(life)[1]
-            self._shortest = ldexp(1.0, exponent - 1)
-            self._width = ldexp(1.0, max(exponent - _SPAN, _NARROWEST))
-        width = self._width
+            shortest = ldexp(1.0, exponent - 1)
+            width = ldexp(1.0, max(exponent - _SPAN, _NARROWEST))
+            self._shortest, self._width = shortest, width  # without a call between
+        else:
+            width = self._width
         start = deadline // width * width
         place = width, start
         slot = self._where.get(place, -1)

@@ -62,7 +62,9 @@ DEVIATIONS = [
             "\n                    entries[key] = fresh"
             "\n                    bucket[key] = key"
             "\n                    if len(bucket) >= FULL:"
-            "\n                        expiry.life = 0.0\n                    return"
+            "\n                        expiry.life = 0.0"
+            "\n                    if len(entries) <= self._max_size:"
+            "\n                        return"
             "\n    elif not expiry.heap:\n        fresh = (value, None, None)"
             "\n        if key in entries:\n            old = entries[key]"
             "\n            entries[key] = fresh\n            entries.move_to_end(key)"
@@ -70,7 +72,8 @@ DEVIATIONS = [
             "\n            _, old = entries.popitem(last=False)"
             "\n            self._evictions += 1"
             "\n        if len(entries) < self._max_size and key not in entries:"
-            "\n            entries[key] = fresh\n            return"
+            "\n            entries[key] = fresh"
+            "\n            if len(entries) <= self._max_size:\n                return"
             "\n    gone: list[Entry] = []\n    self._store_locked(key, value, life, gone)"
             "\nfinally:\n    self._release()",
             "try:\n    entries, expiry = (self._entries, self._expiry)"
@@ -96,7 +99,9 @@ DEVIATIONS = [
             "\n                    entries[key] = fresh"
             "\n                    bucket[key] = key"
             "\n                    if len(bucket) >= FULL:"
-            "\n                        expiry.life = 0.0\n                    return"
+            "\n                        expiry.life = 0.0"
+            "\n                    if len(entries) <= self._max_size:"
+            "\n                        return"
             "\n    elif not expiry.heap:\n        fresh = (value, None, None)"
             "\n        if key in entries:\n            old = entries[key]"
             "\n            entries[key] = fresh\n            entries.move_to_end(key)"
@@ -104,7 +109,8 @@ DEVIATIONS = [
             "\n            _, old = entries.popitem(last=False)"
             "\n            self._evictions += 1"
             "\n        if len(entries) < self._max_size and key not in entries:"
-            "\n            entries[key] = fresh\n            return"
+            "\n            entries[key] = fresh"
+            "\n            if len(entries) <= self._max_size:\n                return"
             "\n    gone: list[Entry] = []\n    self._store_locked(key, value, life, gone)"
             "\nexcept KeyError:\n    pass\nelse:\n    self._release()",
         ),
@@ -405,7 +411,7 @@ DEVIATIONS = [
         (GET_OR_SET, "life = self._life(ttl)", "life = self._life(ttl)\nbegin = monotonic()"),
         (
             GET_OR_SET,
-            "self._store_locked(key, value, life, gone)",
+            "self._store_locked(key, value, life, gone, None)",
             "self._store_locked(key, value, max(life - monotonic() + begin, 1), gone)",
         ),
     ),
@@ -436,10 +442,10 @@ DEVIATIONS = [
         (
             GET_OR_SET,
             "with self._lock:\n    if keep and flight.store:"
-            "\n        self._store_locked(key, value, life, gone)"
+            "\n        self._store_locked(key, value, life, gone, None)"
             "\n    self._flights.land(flight, value)\nreturn value",
             "with self._lock:\n    if keep and flight.store:"
-            "\n        self._store_locked(key, value, life, gone)"
+            "\n        self._store_locked(key, value, life, gone, None)"
             "\n    self._flights.land(flight, value)"
             "\nreturn value if flight.store else self.get(key)",
         ),
