@@ -16,7 +16,7 @@ from tests.growth import everything, grown, weigh
 DAY, HOUR = 86_400.0, 3600.0
 TTLS = (0.05, 0.2, 1.0, 7.5, 60.0, 600.0, HOUR, DAY)
 ROUNDS = 12  # in each hour
-MORE = 60  # by fewer kinds, until what is tidied now and then is full
+MORE = 40  # by fewer kinds, until what is tidied now and then is full
 
 
 class Churn:

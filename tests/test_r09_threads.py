@@ -10,6 +10,8 @@ from itertools import count
 
 import pytest
 
+from tests.stepping import Stepper, disarm
+
 JOIN = 10
 
 
@@ -535,6 +537,34 @@ def test_each_key_is_made_once_in_a_storm(cache, tiny_switch_interval):
 
     assert run_all(*[work] * 8) == []
     assert sorted(made) == list(range(500))
+
+
+@pytest.mark.clause("R9.3")
+def test_who_missed_before_another_landed_takes_what_is_there(cache):
+    """Another thread asks for the key at one step of the call, at each step in turn."""
+    package = type(cache).__module__.partition(".")[0]
+    modules = [sys.modules[name] for name in sorted(sys.modules) if name.split(".")[0] == package]
+    made = []
+
+    def ask(key):
+        return cache.get_or_set(key, lambda: made.append(key) or key)
+
+    def ask_in_between(key, step):
+        another = threading.Thread(target=ask, args=(key,))
+        stepper = Stepper(*modules, at=step, act=lambda: another.start() or another.join(0.02))
+        stepper.run(lambda: ask(key))
+        if another.ident is not None:
+            another.join(JOIN)
+        return stepper.steps
+
+    try:
+        steps = ask_in_between("first", -1)
+        for step in range(steps):
+            ask_in_between(f"k{step}", step)
+    finally:
+        disarm()
+
+    assert sorted(made) == sorted(["first", *(f"k{step}" for step in range(steps))])
 
 
 @pytest.mark.clause("R9.3")
