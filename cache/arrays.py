@@ -1,6 +1,6 @@
-"""What tells one NumPy array or pandas object from every other: type, dtype, shape, whole content.
+"""The content of NumPy arrays and pandas objects: type, dtype, shape and all items.
 
-Neither library is imported here: who has one of their objects has loaded them.
+Neither library is imported here: a caller that has one of their objects has loaded them.
 """
 
 import sys
@@ -8,11 +8,11 @@ from typing import Any
 
 Described = tuple[str, tuple[Any, ...]]
 
-_RAW = "biufcmMSU"  # kinds of dtypes whose items are nothing but their bytes
+_RAW = "biufcmMSU"  # kinds of dtypes whose items are fully described by their bytes
 
 
 def parts(value: Any) -> Described | None:
-    """Return the name of a value's type and what describes it, or None for another's value.
+    """Return the name of a value's type and its parts, or None for any other value.
 
     The parts are plain data, objects that the array holds, and further such arrays.
     """
@@ -38,10 +38,10 @@ def _numpy_parts(value: Any, kind: type, numpy: Any) -> Described | None:
 
 
 def _content(array: Any, numpy: Any) -> tuple[Any, ...] | None:
-    """Return dtype and items of an array, or None where its dtype is of an unknown kind."""
+    """Return dtype and items of an array, or None if its dtype is of an unknown kind."""
     dtype = array.dtype
     if dtype.names is not None:
-        # Field by field: what is in the gaps between fields is no part of the value.
+        # Field by field: the gaps between fields are not part of the value.
         fields = [(name, dtype.fields[name][1], array[name]) for name in dtype.names]
         return "fields", dtype.itemsize, dtype.isalignedstruct, fields
     if dtype.kind == "O":
@@ -60,7 +60,7 @@ def _content(array: Any, numpy: Any) -> tuple[Any, ...] | None:
 
 
 def _extended(array: Any, numpy: Any) -> bytes:
-    """Return the bytes of long doubles, without those that only fill them up."""
+    """Return the bytes of long doubles, without padding."""
     width = numpy.dtype(numpy.longdouble).itemsize
     raw = numpy.frombuffer(array.tobytes(), numpy.uint8).reshape(-1, width)
     used = 10 if numpy.finfo(numpy.longdouble).nmant == 63 else width  # Intel's has 80 bits
@@ -102,7 +102,7 @@ def _pandas_parts(value: Any, kind: type, pandas: Any) -> Described | None:
     if issubclass(kind, pandas.api.extensions.ExtensionArray) and _is_from(kind, "pandas"):
         return _extension_parts(value, kind, name)
     if _is_from(kind, "pytz") and isinstance(getattr(value, "zone", None), str):
-        return "pytz", (value.zone,)  # what older versions of pandas make of a zone's name
+        return "pytz", (value.zone,)  # older versions of pandas use it for a zone's name
     return None
 
 

@@ -1,12 +1,12 @@
 """Fingerprints: arguments as canonical bytes, and a digest of them.
 
 Every value is written with the tag of its type, and with its length or number of items, so that no
-two different values give the same bytes. Only types whose whole content is known are written; no
-`repr`, `str`, `hash` or `id` of any other object is asked for.
+two different values give the same bytes. Only types whose whole content is known are written; the
+`repr`, `str`, `hash` or `id` of other objects is never used.
 
-Values that compare equal but can be told apart are different here: `0.0` and `-0.0`,
+Values that compare equal but can be distinguished are different here: `0.0` and `-0.0`,
 `Decimal("1.0")` and `Decimal("1.00")`, one moment in two time zones. A NaN equals itself, by its
-bits. To compute a result twice is safe, to return another's is not.
+bits. Computing a result twice is safe; returning the result of other arguments is not.
 """
 
 import collections
@@ -39,14 +39,14 @@ _BITS = 128
 def fingerprint(*args: Any, ignore: Collection[str] = (), **kwargs: Any) -> str:
     """Return a digest of 128 bits of the arguments, as 32 hexadecimal digits.
 
-    It is the same in every process and on every supported Python, and the same for two calls
-    exactly where all arguments are equal in type and value, at every depth. `ignore` names
+    It is the same in every process and on every supported Python. Two calls have the same digest
+    exactly if all arguments are equal in type and value, at every depth. `ignore` names
     keyword arguments to leave out. The arguments may be plain data (None, numbers, text, bytes,
     the containers, dates, paths and addresses of the standard library), enums, dataclasses, named
-    tuples, classes, functions that a module's name leads to, NumPy arrays and scalars, pandas
-    objects, instances of classes with a method `__cache_key__`, and containers of all these.
-    Anything else is a TypeError that names the argument. A class that no module's name leads to,
-    a local one, and its instances have fingerprints that other processes do not share.
+    tuples, classes, module-level functions, NumPy arrays and scalars, pandas objects, instances of
+    classes with a method `__cache_key__`, and containers of all these. Anything else is a TypeError
+    that names the argument. A local class, and its instances, have fingerprints that are valid in
+    this process only.
     """
     if isinstance(ignore, str):
         raise TypeError("ignore must be a collection of names, not a str")
@@ -63,7 +63,7 @@ def digest(data: bytes) -> str:
 def canonical(named: Iterable[tuple[str, Any]]) -> bytes:
     """Return the canonical bytes of values with their names.
 
-    Raises TypeError with the name for a value that has none.
+    Raises TypeError that names the value if it has no canonical bytes.
     """
     pieces: list[bytes] = []
     write = pieces.append
@@ -88,11 +88,11 @@ def _refusal(name: str, refused: "Refused") -> str:
 
 
 class Refused(Exception):
-    """A value of which no canonical bytes are known; says what it is."""
+    """A value without canonical bytes; the text says what it is."""
 
 
 def encode(value: Any, write: Write) -> None:
-    """Write the canonical bytes of `value`; Refused where there are none."""
+    """Write the canonical bytes of `value`, or raise Refused."""
     kind = type(value)
     encoder = _ENCODERS.get(kind)
     if encoder is not None:
@@ -151,7 +151,7 @@ def _list(value: list[Any], write: Write) -> None:
 
 def _sequence(tag: bytes, items: tuple[Any, ...], write: Write) -> None:
     write(b"%b%x:" % (tag, len(items)))
-    # Many numbers of one type are packed in a few calls of C functions, some 20 times as fast.
+    # Many numbers of one type are packed in a few C calls, about 20 times as fast.
     if len(items) >= _PACKED_FROM:
         kind = type(items[0])
         if (kind is int or kind is float) and [*map(type, items)].count(kind) == len(items):
@@ -194,7 +194,7 @@ def _dict(value: dict[Any, Any], write: Write) -> None:
 
 # -- types that others describe --------------------------------------------------------------------
 
-# For each type, what tells one value of it from every other.
+# For each type, the parts that distinguish its values.
 _PARTS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     range: lambda value: (value.start, value.stop, value.step),
     collections.deque: lambda value: (value.maxlen, list(value)),
@@ -217,7 +217,7 @@ _PARTS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
             *(pathlib.PosixPath, pathlib.WindowsPath),
         )
     },
-    # Their text differs from Python to Python.
+    # Their text differs between Pythons.
     ipaddress.IPv4Address: lambda value: (value.packed,),
     ipaddress.IPv6Address: lambda value: (value.packed, value.scope_id),
     ipaddress.IPv4Network: lambda value: (value.network_address, value.prefixlen),
@@ -265,7 +265,7 @@ _ENCODERS: dict[type, Callable[[Any, Write], None]] = {
     dict: _dict,
 }
 _ENCODERS |= {kind: _described(kind) for kind in _PARTS}
-# A dataclass that inherits from one of these holds more than its fields.
+# A dataclass that inherits from one of these has more content than its fields.
 _HOLDERS = (*(kind for kind in _ENCODERS if kind is not type(None)),)
 
 
@@ -299,7 +299,7 @@ def _refuse(kind: type) -> NoReturn:
 
 
 def _function(value: Any, write: Write) -> None:
-    """Write a function by its name, which must lead back to it."""
+    """Write a function by its name, if importing that name returns it."""
     if not naming.leads_back(value):
         raise Refused(f"the function {value.__qualname__}, which no module's name leads to")
     write(b"g" + _encoded(naming.name_of(value)))
@@ -312,17 +312,17 @@ def _class(kind: type) -> bytes:
 
 
 def _instance(tag: bytes, kind: type, parts: tuple[Any, ...], write: Write) -> None:
-    """Write an instance by its class, which a token tells from others of its name, and parts."""
+    """Write an instance by its parts and its class, with a token if the name is not unique."""
     write(tag + _class(kind))
     _tuple(parts, write)
 
 
 def _member(value: enum.Enum) -> tuple[Any, ...]:
-    """Return the name of an enum's member, and its value where that is an atom."""
+    """Return the name of an enum's member, and its value if that is an atom."""
     inner = value._value_
     atom = type(inner) in (bool, int, float, str, bytes)
     if isinstance(value, enum.Flag):
-        return (inner,)  # how the name of a combination is made differs between Pythons
+        return (inner,)  # the names of combinations differ between Pythons
     return value._name_, atom, inner if atom else None
 
 
@@ -335,7 +335,7 @@ def _fields(value: Any, kind: Any) -> tuple[Any, ...]:
     present = {name: item for name, item in found.items() if item is not _UNSET}
     more: dict[str, Any] = {}
     if "__dataclass_fields__" not in kind.__dict__:
-        # A subclass that is no dataclass itself: its own state is in none of the fields.
+        # A subclass that is not a dataclass itself: its own state is in none of the fields.
         for base in kind.__mro__:
             if "__dataclass_fields__" not in base.__dict__ and base.__dict__.get("__slots__"):
                 _refuse(kind)

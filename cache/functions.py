@@ -1,8 +1,8 @@
-"""What tells a function from every other: its name, its code, and what its closure holds.
+"""The identity of a function: its name, its code, and the content of its closure.
 
-The code is known by its syntax tree, which is the same on every Python and does not change with
-comments, docstrings or layout. Where the source is not at hand, or is not what the function was
-compiled from, it is known by its bytecode, which each version of Python has its own of.
+The code is identified by its syntax tree, which is the same on every Python and does not change
+with comments, docstrings or layout. If the source is not available, or is not what the function was
+compiled from, the code is identified by its bytecode, which differs between versions of Python.
 """
 
 import ast
@@ -17,17 +17,17 @@ from typing import Any
 from . import naming
 from .fingerprint import Refused, encode
 
-_EMPTY: Any = object()  # what a closure's variable holds that has no value yet
-_KEPT = 4  # files whose syntax trees are kept: functions of a file are decorated one after another
+_EMPTY: Any = object()  # stands for a variable of a closure that has no value yet
+_KEPT = 4  # the number of files whose syntax trees are kept; a file's functions come in a row
 
 
 class Identity:
-    """What tells one function from every other."""
+    """What distinguishes one function from every other."""
 
     def __init__(self, function: Any, closures: bool) -> None:
-        """Look at a function; with `closures` false, not at what it holds but at its code alone.
+        """Take a function; with `closures` false, only its code counts, not its closure.
 
-        What a closure holds enters as it is now. The source is read when `digest` is asked for.
+        The content of a closure counts as it is now. The source is read when `digest` is called.
         """
         self._closures = closures
         self._pieces: list[bytes | types.FunctionType] = []
@@ -37,7 +37,7 @@ class Identity:
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """Return 128 bits for the code, and for what the closures hold."""
+        """Return 128 bits for the code and the content of the closures."""
         hasher = hashlib.blake2b(digest_size=16)
         for piece in self._pieces:
             data = piece if isinstance(piece, bytes) else _canonical(piece)
@@ -45,8 +45,8 @@ class Identity:
         return hasher.digest()
 
     def _add(self, thing: Any) -> None:
-        """Note what is callable by its code, anything else by its fingerprint."""
-        if id(thing) in self._inside:  # a function that its own closure holds
+        """Add a callable by its code, anything else by its fingerprint."""
+        if id(thing) in self._inside:  # a function in its own closure
             self._note("again", len(self._inside) - self._inside.index(id(thing)))
             return
         self._inside.append(id(thing))
@@ -77,11 +77,11 @@ class Identity:
 
     def _add_function(self, function: types.FunctionType) -> None:
         if function.__module__ != self._module and naming.leads_back(function):
-            self._note("function", naming.name_of(function))  # of a library: by its name
+            self._note("function", naming.name_of(function))  # a function of a library: by its name
             return
         self._pieces.append(function)
         held = [_content(cell) for cell in function.__closure__ or ()]
-        if len(self._inside) > 1:  # the outermost one's defaults are arguments of each call
+        if len(self._inside) > 1:  # the defaults of the outermost one are arguments of each call
             held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
         self._add_held(held)
 
@@ -90,7 +90,7 @@ class Identity:
             self._add(value)
 
     def _add_argument(self, value: Any) -> None:
-        """Note a value by its fingerprint; where it has none, as this one object, or not at all."""
+        """Add a value by its fingerprint; if it has none, as this one object, or not at all."""
         pieces: list[bytes] = []
         try:
             if value is _EMPTY:
@@ -108,10 +108,10 @@ class Identity:
 
 
 def is_global(function: Any) -> bool:
-    """Tell whether a callable is of a kind that a module's name stands for, and has such a name."""
+    """Tell whether a callable can have a module-level name, and has one."""
     name = getattr(function, "__qualname__", "<")
     if "<" in name or not isinstance(getattr(function, "__module__", None), str):
-        return False  # a lambda, a local function, or none at all
+        return False  # a lambda, a local function, or no function
     kind = type(function)
     if kind is types.BuiltinFunctionType:
         return isinstance(function.__self__, types.ModuleType)
@@ -148,11 +148,11 @@ def _canonical(function: types.FunctionType) -> bytes:
 
 
 def _node_of(code: types.CodeType, module: dict[str, Any]) -> ast.AST | None:
-    """Return the syntax tree that the code was compiled from, if that can be told for certain."""
+    """Return the syntax tree that the code was compiled from, or None if it is not certain."""
     for source in _sources(code.co_filename, module):
         codes, nodes = _compiled(source)
         found = nodes.get((code.co_name, code.co_firstlineno), [])
-        # The file may be another one by now, and a name like "<string>" stands for many sources.
+        # The file may have changed, and a name like "<string>" stands for many sources.
         if code in codes and len(found) == 1:
             return found[0]
     return None
@@ -212,7 +212,7 @@ def _shape(node: Any, outermost: bool = False) -> Any:
         if value is not None
         and value != []
         and name not in ("ctx", "kind", "type_comment")
-        # What stands above the decorator sees the result only; what is below it is looked into.
+        # Decorators above `memoize` get its result only; those below count.
         and not (outermost and name == "decorator_list")
     ]
     documented = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -222,7 +222,7 @@ def _shape(node: Any, outermost: bool = False) -> Any:
 
 
 def _bytecode(code: types.CodeType) -> Any:
-    """Return what the interpreter runs, as plain data."""
+    """Return a code object as plain data."""
     return (
         *(code.co_name, code.co_code, code.co_flags, code.co_exceptiontable),
         *(code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),

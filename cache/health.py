@@ -1,4 +1,4 @@
-"""What `health()` returns: how a cache is, and why."""
+"""The result of `health()`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,17 @@ from typing import Any, Literal, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """How a cache is, and why; `health["tracking"]` is `health.tracking`.
+    """The state of a cache, with the reasons; `health["tracking"]` is `health.tracking`.
 
-    `status` is "ok", "degraded" where the cache serves with a restriction, or "failing" where its
-    calls raise. `reasons` are short texts; there are none where it is ok.
+    `status` is "ok", "degraded" if the cache works with a restriction, or "failing" if its calls
+    raise. `reasons` are short texts; there are none if the status is "ok".
 
     The other fields are about a server, and keep their defaults without one. `connected`: it
-    answered. `server`: its engine and version, None where it did not. `breaker`: "closed", "open"
-    or "half-open". `tracking`: the near cache is told of writes. `lag`: seconds that the server
-    took to answer over that connection last, or None. `pending_invalidations`: failed writes whose
-    keys are to be removed before anything is read. `unreadable`: values that could not be read.
+    answered. `server`: its engine and version, None if it did not answer. `breaker`: "closed",
+    "open" or "half-open". `tracking`: the server reports writes to the near cache. `lag`: the
+    seconds that its last answer over that connection took, or None. `pending_invalidations`: failed
+    writes whose keys will be removed before anything is read. `unreadable`: values that could not
+    be read.
     """
 
     status: Literal["ok", "degraded", "failing"]
@@ -31,7 +32,7 @@ class Health:
 
     @classmethod
     def of(cls, failing: Sequence[str], degraded: Sequence[str], **known: Any) -> Self:
-        """Return what follows from the reasons why a cache is failing, and those why degraded."""
+        """Return the status and all reasons, from those for "failing" and those for "degraded"."""
         status: Any = "failing" if failing else "degraded" if degraded else "ok"
         return cls(status=status, reasons=(*failing, *degraded), **known)
 

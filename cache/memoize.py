@@ -1,4 +1,4 @@
-"""Caching what a function returns, by a key made from the function and the call's arguments."""
+"""Memoization: caches results by a key made from the function and the call's arguments."""
 
 import functools
 import inspect
@@ -20,17 +20,17 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _MISSING: Any = object()
-_REMEMBERED = 1024  # calls of one function whose keys are kept
-_SHORT = 256  # characters, bytes or bits of an argument that is kept
+_REMEMBERED = 1024  # the number of calls of one function whose keys are remembered
+_SHORT = 256  # the most characters, bytes or bits of an argument that is remembered
 
 
 class CacheInfo(NamedTuple):
-    """How a memoized function has fared in this process, and how many results are stored."""
+    """Hits and misses of a memoized function in this process, and the number of stored results."""
 
     hits: int
     misses: int
-    maxsize: None  # the cache has bounds, not the function
-    currsize: int  # live results under the function's prefix, whoever stored them
+    maxsize: None  # the cache has a bound, not the function
+    currsize: int  # live results under the function's prefix, of all processes
 
 
 class Memoized(Generic[P, R]):
@@ -50,13 +50,13 @@ class Memoized(Generic[P, R]):
         self._read = cache.get
         self._hits = count()
         self._misses = count()
-        # The class of which this is a class method, as a weak reference; see `_with_class`.
+        # A weak reference to the class whose class method this is; see `_with_class`.
         self._owner: Callable[[], type | None] = _nothing
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the cached result for these arguments; without one, call the function."""
-        # Flat for speed: a hit of one or two plain arguments calls nothing but `get`. What is
-        # looked up first are types, so 1, True and 1.0 do not meet, nor are others hashed.
+        # Flat for speed: a hit with one or two plain arguments calls nothing but `get`. The types
+        # are looked up first, so 1, True and 1.0 are distinct and no unknown object is hashed.
         remembered = self._keys.remembered
         if kwargs:
             values: Any = (*args, *kwargs.values())
@@ -94,16 +94,15 @@ class Memoized(Generic[P, R]):
     def invalidate_all(self) -> int:
         """Remove all results under the function's prefix; return how many there were.
 
-        Those that other processes have stored are among them, and those of the function's
-        former code.
+        This includes results that other processes, or former code of the function, have stored.
         """
         return self._cache.delete_pattern(self._keys.pattern)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function, store what it returns in place of any former result, and return it.
+        """Call the function, store its result in place of any former one, and return it.
 
-        Where `store_if` is false for it, it is not stored, and a former result stays. No other
-        call is waited for, and none waits for this one.
+        If `store_if` is false for the result, it is not stored and a former one stays. Not a single
+        flight: it does not wait for other calls, and they do not wait for it.
         """
         key = self.key_for(*args, **kwargs)
         factory = functools.partial(self.__wrapped__, *self._with_class(args), **kwargs)
@@ -116,8 +115,8 @@ class Memoized(Generic[P, R]):
     def cache_info(self) -> CacheInfo:
         """Return the hits and misses of calls in this process, and how many results are stored.
 
-        A call that waited for another's result, or whose function failed, is a miss. Counting
-        what is stored takes a walk over all keys of the cache.
+        A call that waited for another's result, or whose function failed, is a miss. Counting the
+        stored results walks over all keys of the cache.
         """
         stored = len(self._cache.keys(self._keys.pattern))
         return CacheInfo(_counted(self._hits), _counted(self._misses), None, stored)
@@ -129,18 +128,17 @@ class Memoized(Generic[P, R]):
         self: "Memoized[Concatenate[Any, Q], T]", instance: object, owner: Any = None
     ) -> "Memoized[Q, T]": ...
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """Return what an attribute of a class or an instance is: bound as the function would be."""
+        """Return the attribute of a class or an instance: bound as the function would be."""
         bind = self._keys.bind
         if bind == "owner":
             return _Bound(self, type(instance) if owner is None else owner)
         return self if instance is None or bind is None else _Bound(self, instance)
 
     def _with_class(self, args: Any) -> Any:
-        """Return the arguments of a helper, with the class that Python 3.13 leaves out.
+        """Return the arguments of a helper, with the class that Python 3.13 omits.
 
-        Where `classmethod` stands above `memoize`, it does not ask `__get__` any more, and
-        `Class.method.invalidate(1)` comes without the class. There is one that can be meant where
-        the class has no subclasses.
+        A `classmethod` above `memoize` no longer calls `__get__`, so `Class.method.invalidate(1)`
+        arrives without the class. It is unambiguous if the class has no subclasses.
         """
         owner = self._owner()
         if owner is None:
@@ -156,7 +154,7 @@ class Memoized(Generic[P, R]):
         return owner, *args
 
     def _found_owner(self) -> type | None:
-        """Return the class of which this is a class method, if its name leads to it."""
+        """Return the class whose class method this is, if its name leads to it."""
         found: Any = sys.modules.get(self.__module__)
         for part in self.__qualname__.split(".")[:-1]:
             found = getattr(found, part, None)
@@ -165,7 +163,7 @@ class Memoized(Generic[P, R]):
         return self._owner()
 
     def _note_class(self, given: type) -> None:
-        """Note the class of which this is a class method, if it is one of the `given` class."""
+        """Record the class whose class method this is, if it is one of the `given` class."""
         function: Any = self
         for kind in given.__mro__:
             member = kind.__dict__.get(self.__name__)
@@ -173,7 +171,7 @@ class Memoized(Generic[P, R]):
                 self._owner = weakref.ref(kind)
 
     def __reduce__(self) -> str:
-        """Pickle it as functions are: by its name."""
+        """Pickle it by its name, like a function."""
         return self.__qualname__
 
     def __repr__(self) -> str:
@@ -182,7 +180,7 @@ class Memoized(Generic[P, R]):
 
 
 class _Bound(Memoized[P, R]):
-    """A memoized function whose first argument is given."""
+    """A memoized function with its first argument bound."""
 
     def __init__(self, of: "Memoized[..., R]", first: Any) -> None:
         functools.update_wrapper(self, of.__wrapped__)
@@ -242,9 +240,9 @@ def memoize(
 ) -> Callable[[Any], Any]:
     """Return a decorator that caches results in `cache` for `ttl` seconds.
 
-    The key is a prefix, by default the function's module and qualified name, and what `key` makes
-    of the call's arguments, by default a digest of the function's code and of all arguments but
-    those in `ignore`. Raises TypeError and ValueError for arguments that make no sense.
+    The key is a prefix, by default the function's module and qualified name, followed by the result
+    of `key` for the call's arguments, by default a digest of the function's code and of all
+    arguments except those in `ignore`. Raises TypeError and ValueError for invalid arguments.
     """
     if key is not None and not callable(key):
         raise TypeError(f"key must be callable, not {type(key).__name__}")
@@ -269,7 +267,7 @@ def memoize(
 
 
 def _unwrapped(given: Any) -> tuple[Any, str | None]:
-    """Return the function to cache, and what it is bound to as an attribute of a class."""
+    """Return the function to cache, and what it binds to as an attribute of a class."""
     if isinstance(given, staticmethod):
         function, bind = given.__func__, None
     elif isinstance(given, classmethod):
@@ -306,13 +304,13 @@ class _Keys:
             self._parameters = _Parameters(function, settings.ignore)
         prefix, closures = settings.prefix, False
         if prefix is None:
-            closures = is_global(function)  # else the token tells it from all others
+            closures = is_global(function)  # otherwise its token distinguishes it
             prefix = f"{getattr(function, '__module__', None)}.{_named(function)}"
             prefix += ":" if closures else f"#{naming.token_of(function)}:"
         self._prefix = prefix
         self.pattern = escape(prefix) + "*"
         self._identity = Identity(function, closures)
-        # By the types of a call's plain arguments: their values, and the key.
+        # By the types of a call's plain arguments: their values, mapped to the key.
         self.remembered: dict[Any, dict[Any, str]] = {}
         self._room = _REMEMBERED
 
@@ -343,7 +341,7 @@ _SMALL: dict[type, Callable[[Any], bool]] = {
     type(None): lambda value: True,
     bool: lambda value: True,
     int: lambda value: value.bit_length() <= _SHORT,
-    float: lambda value: value != 0 and value == value,  # -0.0 and NaN are not found by equality
+    float: lambda value: value != 0 and value == value,  # equality cannot find -0.0 and NaN
     str: lambda value: len(value) <= _SHORT,
     bytes: lambda value: len(value) <= _SHORT,
 }
@@ -366,7 +364,7 @@ class _Parameters:
             ) from None
         parameters = self._signature.parameters
         kinds = {parameter.kind for parameter in parameters.values()}
-        self._rest = None  # the parameter that takes all other keywords
+        self._rest = None  # the parameter for all other keywords
         for name, parameter in parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._rest = name
@@ -375,10 +373,10 @@ class _Parameters:
             raise ValueError(f"ignore: {_named(function)} has no parameter {unknown[0]!r}")
         self._ignore = ignore
         plain = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-        self._names = list(parameters) if kinds <= plain else None  # where places say all
+        self._names = list(parameters) if kinds <= plain else None  # if positions are enough
 
     def bound(self, args: Any, kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
-        """Return the parameters that count, with the arguments that they get, defaults included."""
+        """Return the parameters that count with their arguments, defaults included."""
         names, ignore = self._names, self._ignore
         if names is not None and not kwargs and len(args) == len(names):
             return [(n, value) for n, value in zip(names, args, strict=True) if n not in ignore]
@@ -394,9 +392,9 @@ class _Parameters:
 
 
 def _nothing() -> None:
-    """Stand in for a weak reference to nothing."""
+    """Replace a weak reference to nothing."""
 
 
 def _counted(counter: Any) -> int:
-    # Its text is the one way to look at a count without counting.
+    # Only the text of a count can be read without counting.
     return int(repr(counter)[len("count(") : -1])

@@ -67,12 +67,12 @@ class CacheMixin(_Base[V]):
 
         `@cache.memoize` and `@cache.memoize(ttl)` both work; `ttl` and `store_if` as in
         `get_or_set`. A key is `module.qualname:` and a digest of the function's code and of every
-        argument, defaults included; each must be of a kind that `fingerprint` takes, else the call
-        is a TypeError. `ignore` names parameters that do not count. `key`, called with the call's
-        arguments, makes what follows the prefix instead: a str as it is, or a tuple that counts as
-        the arguments. `prefix` replaces `module.qualname:`. Lambdas, local functions and other
-        callables that no module's name stands for are cached for this one object, unless `prefix`
-        names them. Raises TypeError for what is no plain function: a coroutine function is none.
+        argument, defaults included; each must be of a type that `fingerprint` accepts, otherwise
+        the call is a TypeError. `ignore` names parameters that do not count. `key` is called with
+        the call's arguments and makes what follows the prefix: a str is used as it is, a tuple
+        counts as the arguments. `prefix` replaces `module.qualname:`. Lambdas, local functions and
+        other callables without a module-level name are cached for this one object, unless `prefix`
+        names them. Raises TypeError for anything but a plain function, a coroutine function too.
         """
         bare = callable(ttl) or isinstance(ttl, (classmethod, staticmethod))
         life = None if ttl is None or bare else arguments.seconds(ttl)

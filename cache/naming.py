@@ -1,11 +1,11 @@
-"""What names a class or function in every process, and what stands in where no name leads to it."""
+"""Names of classes and functions that are the same in every process, and tokens for others."""
 
 import secrets
 import sys
 import weakref
 from typing import Any
 
-# Where classes of the standard library are defined differs between Pythons.
+# The modules that define classes of the standard library differ between Pythons.
 _FORMER_MODULES = {"pathlib._local": "pathlib"}
 _tokens: dict[int, tuple[Any, str]] = {}  # id to a weak reference and the token
 
@@ -17,7 +17,7 @@ def name_of(thing: Any) -> str:
 
 
 def leads_back(thing: Any) -> bool:
-    """Tell whether the module and the qualified name of a class or function lead to it."""
+    """Tell whether importing the module and qualified name of a class or function returns it."""
     found: Any = sys.modules.get(getattr(thing, "__module__", None) or "")
     for part in thing.__qualname__.split("."):
         found = getattr(found, part, None)
@@ -25,9 +25,9 @@ def leads_back(thing: Any) -> bool:
 
 
 def token_of(thing: Any) -> str:
-    """Return a text of 128 random bits, the same for this one object as long as it lives.
+    """Return a text of 128 random bits that stays the same during the life of this object.
 
-    The object's own methods, `__hash__` among them, are not asked.
+    None of the object's own methods is called, not even `__hash__`.
     """
     place = id(thing)
     known = _tokens.get(place)
@@ -42,8 +42,8 @@ def token_of(thing: Any) -> str:
     try:
         entry = weakref.ref(thing, forget), token
     except TypeError:
-        return token  # such an object has another token each time
+        return token  # an object without weak references gets another token each time
     stored = _tokens.setdefault(place, entry)
-    if stored[0]() is not thing:  # it is of an object that is gone, whose callback has yet to run
+    if stored[0]() is not thing:  # the token of a former object, whose callback has not run yet
         stored = _tokens[place] = entry
     return stored[1]

@@ -262,7 +262,7 @@ def _check(file: BinaryIO, name: Any, size: int, secret: bytes | None) -> None:
         if found is None:
             if _BEGINNING.startswith(head[:3]) and len(head) < 64:
                 raise SnapshotError(f"{name!r} is cut short: it has {len(head)} bytes")
-            raise SnapshotError(f"{name!r} is no snapshot")
+            raise SnapshotError(f"{name!r} is not a snapshot")
         if _version(found) > VERSION:
             raise _newer(name)
         raise SnapshotError(f"{name!r} is cut short: its digest is missing")
@@ -272,7 +272,7 @@ def _check(file: BinaryIO, name: Any, size: int, secret: bytes | None) -> None:
     if not whole or not hmac.compare_digest(_digest_of(file, size - _TRAILER), digest):
         raise SnapshotError(f"{name!r} is damaged: it does not have the digest that it names")
     if found is None:
-        raise SnapshotError(f"{name!r} is no snapshot")
+        raise SnapshotError(f"{name!r} is not a snapshot")
     if _version(found) > VERSION:
         raise _newer(name)
     if not hmac.compare_digest(_seal(digest, secret), seal):
@@ -319,12 +319,12 @@ def _checked_columns(rows: Any, most: int) -> Columns:
     if type(rows) is not list or not 0 < len(rows) <= most:
         raise SnapshotError("damaged: it does not have as many entries as its header says")
     if set(map(type, rows)) != {tuple} or set(map(len, rows)) != {3}:
-        raise SnapshotError("damaged: an entry is no key, value and expiry")
+        raise SnapshotError("damaged: an entry is not a key, a value and an expiry")
     keys, values, ends = columns_of(rows)
     if set(map(type, keys)) != {str}:
-        raise SnapshotError("damaged: an entry is no key, value and expiry")
+        raise SnapshotError("damaged: an entry is not a key, a value and an expiry")
     if set(map(type, ends)) != {type(None)}:
         for key, end in zip(keys, ends, strict=True):
             if end is not None and not (type(end) in (float, int) and -_FAR <= end <= _FAR):
-                raise SnapshotError(f"damaged: the expiry of {key!r} is no number of seconds")
+                raise SnapshotError(f"damaged: the expiry of {key!r} is not a number of seconds")
     return keys, values, ends

@@ -1,4 +1,4 @@
-"""Which types a pickle may hold: plain data, and what the user trusts.
+"""The types that a pickle may hold: plain data, and what the user trusts.
 
 The plain types are containers, numbers, text, dates, identifiers, paths and addresses of the
 standard library; no function is among them, so a pickle can at the most call their constructors.
@@ -30,7 +30,7 @@ _PATHS = (
     pathlib.PosixPath,
     pathlib.WindowsPath,
 )
-# What a pickle may name: the module and name under which every supported Python knows the type.
+# The names that a pickle may use: module and name of each type, valid on every supported Python.
 _PLAIN: dict[tuple[str, str], type] = {
     (kind.__module__ if kind not in _PATHS else "pathlib", kind.__qualname__): kind
     for kind in (
@@ -51,18 +51,18 @@ PLAIN_TYPES = frozenset(_PLAIN.values())
 FORMER_MODULES = {"pathlib._local": "pathlib"}
 
 
-# How a file calls what a Portable has saved; plain pickle makes a read-only dict of it.
+# The name for the data of a Portable in a file; plain pickle makes a read-only dict of it.
 PACKED = "types", "MappingProxyType"
 
 
 class Trust:
-    """The types that are plain data or trusted, each under the name that files have for it."""
+    """The types that are plain data or trusted, each under its name in files."""
 
     def __init__(self, trust: Iterable[Trusted] = ()) -> None:
         """Trust the classes in `trust`, and the classes defined in the modules that it names.
 
-        Raises TypeError for what is no class, str or Portable, and ValueError for an empty name,
-        for two Portables of one class and for one of a plain type.
+        Raises TypeError for anything but a class, str or Portable, and ValueError for an empty
+        name, for two Portables of one class and for a Portable of a plain type.
         """
         if isinstance(trust, (str, bytes, type)) or not isinstance(trust, Iterable):
             raise TypeError("trust must be an iterable of classes, names of modules and Portables")
@@ -97,7 +97,7 @@ class Trust:
         return self._by_class.get(kind)
 
     def revive(self, name: Any, data: Any) -> Any:
-        """Return what the Portable of the class of that name makes of `data`."""
+        """Return the result of `load(data)` of the Portable of the class of that name."""
         portable = self._portables.get(name) if type(name) is str else None
         if portable is None:
             raise SnapshotError(f"{name} is neither plain data nor trusted")

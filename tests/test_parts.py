@@ -235,10 +235,10 @@ TRAILER = 2 * len(MARK) + 64
         (lambda data: b"", "'{}' is cut short: it has 0 bytes"),
         (lambda data: data[:10], "'{}' is cut short: it has 10 bytes"),
         (lambda data: data[:3] + b"x" * 60, "'{}' is cut short: it has 63 bytes"),
-        (lambda data: data[:3] + b"x" * 61, "'{}' is no snapshot"),
-        (lambda data: data[:2] + b"x" * 20, "'{}' is no snapshot"),
-        (lambda data: b"x" * 500, "'{}' is no snapshot"),
-        (lambda data: MARK, "'{}' is no snapshot"),
+        (lambda data: data[:3] + b"x" * 61, "'{}' is not a snapshot"),
+        (lambda data: data[:2] + b"x" * 20, "'{}' is not a snapshot"),
+        (lambda data: b"x" * 500, "'{}' is not a snapshot"),
+        (lambda data: MARK, "'{}' is not a snapshot"),
         (lambda data: data[:-1], "'{}' is cut short: its digest is missing"),
         (lambda data: data[:-1] + b"x", "'{}' is damaged: it does not have the digest"),
         (
@@ -294,7 +294,7 @@ def test_a_value_that_can_be_pickled_the_second_time_is_saved(tmp_path):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"anything else", "'.*s' is no snapshot"),
+        (b"anything else", "'.*s' is not a snapshot"),
         (None, "'.*s': damaged: its header"),
     ],
 )
@@ -661,11 +661,11 @@ def test_a_header_without_its_counters_is_damaged(header):
         ((("k", 1, None),), "it does not have as many entries as its header says"),
         ([], "it does not have as many entries as its header says"),
         ([("k", 1, None)] * 3, "it does not have as many entries as its header says"),
-        ([["k", 1, None]], "an entry is no key, value and expiry"),
-        ([("k", 1)], "an entry is no key, value and expiry"),
-        ([("k", 1, None), (b"k", 1, None)], "an entry is no key, value and expiry"),
-        ([("a", 1, None), ("b", 1, "soon")], "the expiry of 'b' is no number of seconds"),
-        ([("a", 1, 5), ("b", 1, inf)], "the expiry of 'b' is no number of seconds"),
+        ([["k", 1, None]], "an entry is not a key, a value and an expiry"),
+        ([("k", 1)], "an entry is not a key, a value and an expiry"),
+        ([("k", 1, None), (b"k", 1, None)], "an entry is not a key, a value and an expiry"),
+        ([("a", 1, None), ("b", 1, "soon")], "the expiry of 'b' is not a number of seconds"),
+        ([("a", 1, 5), ("b", 1, inf)], "the expiry of 'b' is not a number of seconds"),
     ],
     ids=repr,
 )

@@ -201,7 +201,7 @@ def test_a_missing_file_is_file_not_found(cache, path):
 def test_another_file_is_said_to_be_no_snapshot(cache, path, data):
     path.write_bytes(data)
 
-    with pytest.raises(SnapshotError, match="no snapshot"):
+    with pytest.raises(SnapshotError, match="not a snapshot"):
         cache.load(path)
 
 

@@ -123,7 +123,7 @@ class _Cluster:
             self.changed(node.name, connection.read_response(disable_decoding=True))
             connection.send_command("CLUSTER", "NODES")
             if b"myself,master" not in connection.read_response(disable_decoding=True):
-                raise redis.ConnectionError("the node is no primary any more")
+                raise redis.ConnectionError("the node is no longer a primary")
 
         try:
             return _dial(self._link.client.get_redis_connection(node).connection_pool, check)

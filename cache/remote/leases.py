@@ -16,7 +16,7 @@ class Leases:
     def __init__(
         self, life: float, renew: Callable[[bytes, bytes], object], lock: "threading.RLock"
     ) -> None:
-        """Renew each name's lease, by its token, three times in `life` seconds."""
+        """Renew the lease of each name, by its token, three times in `life` seconds."""
         self.ms = b"%d" % max(round(life * 1000), 1)
         self._pause = min(life / 3, threading.TIMEOUT_MAX)
         self._renew = renew
@@ -24,13 +24,13 @@ class Leases:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew in a forked child: the leases are its parent's."""
+        """Forget all leases, in a forked child: they are its parent's."""
         self._held: dict[bytes, bytes] = {}  # guarded by _lock; token to name
         self._renewing = False  # guarded by _lock
 
     @contextlib.contextmanager
     def holding(self, name: bytes, token: bytes) -> Iterator[None]:
-        """Have the lease renewed for the length of a `with` block."""
+        """Renew the lease during a `with` block."""
         with self._lock:
             self._held[token] = name
             start = not self._renewing
@@ -47,7 +47,7 @@ class Leases:
         thread = threading.Thread(target=self._run, name="cache-leases", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter, on its way out, starts none any more
+        except RuntimeError:  # an interpreter that is shutting down starts none
             with self._lock:
                 self._renewing = False
 
@@ -63,6 +63,6 @@ class Leases:
                 try:
                     self._renew(name, token)
                 except CacheUnavailable:
-                    pass  # once more in a third of the life
+                    pass  # tried again after a third of the life
                 except Exception:
                     logger.exception("a lease was not renewed")

@@ -146,7 +146,7 @@ DEVIATIONS = [
             CHECK,
             "if _BEGINNING.startswith(head[:3]) and len(head) < 64:"
             "\n    raise SnapshotError(f'{name!r} is cut short: it has {len(head)} bytes')"
-            "\nraise SnapshotError(f'{name!r} is no snapshot')",
+            "\nraise SnapshotError(f'{name!r} is not a snapshot')",
             "if _BEGINNING.startswith(head[:3]) and len(head) < 64:"
             "\n    raise SnapshotError(f'{name!r} is cut short: it has {len(head)} bytes')"
             "\nraise SnapshotError(f'{name!r} is damaged')",
@@ -169,7 +169,7 @@ DEVIATIONS = [
     breaks(
         "R7.5",
         "a cut file is said to be no snapshot",
-        (CHECK, "' is cut short: its digest is missing'", "' is no snapshot'"),
+        (CHECK, "' is cut short: its digest is missing'", "' is not a snapshot'"),
     ),
     breaks(
         "R7.5",
