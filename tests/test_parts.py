@@ -28,7 +28,10 @@ from cache.expiry import FULL, ExpiryIndex
 def test_the_package_gives_its_public_names_and_no_others():
     names = "Cache CacheError CacheStats CacheUnavailable DistributedCache Health Portable"
 
-    assert sorted(cache_package.__all__) == [*names.split(), "SnapshotError", "connect", "escape"]
+    assert sorted(cache_package.__all__) == [
+        *names.split(),
+        *("SnapshotError", "connect", "escape", "fingerprint"),
+    ]
     assert all(hasattr(cache_package, name) for name in cache_package.__all__)
 
 
