@@ -47,10 +47,9 @@ class Calls:
         self._everything = everything
         self._lock = lock
         self._has_lock: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
-        # Each with a number that identifies this pending invalidation.
-        self._names: dict[bytes, int] = {}  # guarded by _lock
-        self._patterns: dict[str, int] = {}  # guarded by _lock
-        self._debts = 0  # guarded by _lock; how many there were in all
+        # Each with an object that tells it from an earlier pending invalidation of the same key.
+        self._names: dict[bytes, object] = {}  # guarded by _lock
+        self._patterns: dict[str, object] = {}  # guarded by _lock
         self._begin()
 
     def _begin(self) -> None:
@@ -150,18 +149,16 @@ class Calls:
     def owe(self, names: Iterable[bytes]) -> None:
         """Record that the writes to `names` failed."""
         with self._lock:
-            self._debts += 1
-            self._names.update(dict.fromkeys(names, self._debts))
+            self._names.update(dict.fromkeys(names, object()))
             if len(self._names) > _MOST_DEBTS:
                 # In this order, as `settle` looks without the lock.
-                self._patterns[self._everything] = self._debts
+                self._patterns[self._everything] = object()
                 self._names.clear()
 
     def owe_matching(self, pattern: str) -> None:
         """Record that the removal of all keys that match `pattern` failed."""
         with self._lock:
-            self._debts += 1
-            self._patterns[pattern] = self._debts
+            self._patterns[pattern] = object()
 
     @property
     def owed(self) -> int:
@@ -185,9 +182,9 @@ class Calls:
         finally:
             settling.release()
 
-    def _paid(self, owed: dict[Key, int], debts: Iterable[tuple[Key, int]]) -> None:
+    def _paid(self, owed: dict[Key, object], debts: Iterable[tuple[Key, object]]) -> None:
         """Forget these, except those whose key had another failed write meanwhile."""
         with self._lock:
             for key, debt in debts:
-                if owed.get(key) == debt:
+                if owed.get(key) is debt:
                     del owed[key]

@@ -264,6 +264,25 @@ def test_connections_are_dropped_in_a_call_too(calls_over, way, monkeypatch):
     assert (inside, calls.inside()) == ([True], False)
 
 
+def test_a_step_that_does_no_harm_twice_is_made_until_it_succeeds(calls_over):
+    cut = redis.ConnectionError("cut")
+    step = Answers(cut, cut, 5, 6)
+
+    assert calls_over(threshold=9, attempts=3, deadline=PATIENCE).make(step) == 5
+    assert step.left == [6]
+
+
+def test_a_success_ends_the_failures_in_a_row(calls_over):
+    calls = calls_over(threshold=2)
+    cut = redis.ConnectionError("cut")
+
+    for answer in (cut, 5, cut):
+        with contextlib.suppress(CacheUnavailable):
+            calls.make_once(Answers(answer))
+
+    assert calls.breaker.state == "closed"
+
+
 def test_an_error_of_the_callers_ends_the_failures_in_a_row(calls_over):
     calls = calls_over(threshold=2)
     cut, wrong = redis.ConnectionError("cut"), redis.ResponseError("ERR on purpose")
@@ -368,6 +387,25 @@ def test_what_fails_anew_while_it_is_removed_is_owed_anew(calls_over, way, what)
     else:
         assert removed == [b"k", b"l", b"k"]
     assert calls.owed == 0
+
+
+def test_no_other_thread_comes_between_a_look_at_a_debt_and_its_end(calls_over):
+    came = []
+
+    class Watched(bytes):
+        def __hash__(self):
+            if armed:
+                came.append(wait([pool.submit(calls.owe, [b"other"])], 0.02).done)
+            return super().__hash__()
+
+    calls, armed = calls_over(), []
+    calls.owe([Watched(b"k")])
+    with ThreadPoolExecutor(1) as pool:
+        armed.append(1)
+        calls.settle(print)
+        armed.clear()
+
+    assert came[0] == set()
 
 
 def test_nothing_is_read_while_what_is_owed_is_removed(calls_over):
