@@ -260,8 +260,12 @@ def lower(
             continue
         old, new = before.get(name, 0.0), after.get(name, 0.0)
         worse = new > old if name.startswith(CEILINGS) else new < old
-        if worse and not math.isclose(new, old) and f"{name} {new:g}" not in lowered:
-            found.append(f"{name} {new:g}")
+        if (
+            worse
+            and not math.isclose(new, old, rel_tol=1e-8)
+            and f"{name} {new:.10g}" not in lowered
+        ):
+            found.append(f"{name} {new:.10g}")
     return found
 
 
@@ -281,14 +285,15 @@ def main(arguments: list[str], root: pathlib.Path = ROOT) -> int:
     """Compare with the record, or write it; return the exit status."""
     found, least = inventory(root), floors(root)
     tests = [entry.line(name) for name, entry in sorted(found.items())]
-    bounds = [f"{name} {number:g}" for name, number in sorted(least.items()) if number]
+    bounds = [f"{name} {number:.10g}" for name, number in sorted(least.items()) if number]
     recorded, bounded = (path.read_text("utf-8").splitlines() for path in (RECORD, FLOORS))
     before = read(recorded)
     old = {name: float(number) for name, _, number in (line.rpartition(" ") for line in bounded)}
     worse = weaker(before, found, requirements.LOWERED)
     worse += lower(old, least, requirements.LOWERED, before)
     if worse:
-        print(REFUSED.format("\n".join(worse)))
+        rest = [f"… and {len(worse) - 40} more"] if len(worse) > 40 else []
+        print(REFUSED.format("\n".join(worse[:40] + rest)))
         return 1
     if arguments == ["--write"]:
         RECORD.write_text("".join(f"{line}\n" for line in tests), "utf-8")
