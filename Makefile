@@ -11,7 +11,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .PHONY: help demo demo-fleet test suites test-all check conformance metatest mutants bench bench-quick soak clean stale
 
-help:  ## say what there is
+help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 # The newest CPython here that isn't free-threaded, unless PYTHON names another.
@@ -70,7 +70,7 @@ metatest: $(READY)  ## prove that the suites cover every clause and can fail
 mutants: $(READY)  ## try every small edit of cache/, on all cores; MODULES="core expiry": of these
 	$(RUN) -m metatests.mutants $(MODULES)
 
-# One by one, as one that can't be installed here is no reason to leave out the others.
+# One by one: if one cannot be installed here, the others still are.
 PEERS := $(READY)-peers
 $(PEERS): $(READY) benchmarks/requirements.txt
 	@grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
