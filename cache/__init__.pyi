@@ -4,6 +4,7 @@ from .core import DistributedCache as DistributedCache
 from .errors import CacheError as CacheError
 from .errors import CacheUnavailable as CacheUnavailable
 from .errors import SnapshotError as SnapshotError
+from .fingerprint import fingerprint as fingerprint
 from .health import Health as Health
 from .patterns import escape as escape
 from .portable import Portable as Portable
