@@ -90,6 +90,7 @@ HOOKS = {
         *("pytest_runtestloop", "pytest_ignore_collect", "pytest_collection_modifyitems"),
         *("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish"),
     },
+    "tests/test_interleavings.py": {"autouse disarmed"},
     "tests/skips.py": {"pytest_runtest_makereport", "pytest_make_collect_report"},
 }
 
