@@ -315,6 +315,29 @@ def test_no_value_from_before_a_write_stays_wherever_the_write_comes(clock, writ
     assert stale == []
 
 
+def test_a_bucket_begun_while_the_index_is_tidied_is_found():
+    def made():
+        index = expiry.ExpiryIndex()
+        for number in range(20):
+            index.buckets[index.slot_for(5000.0 + number, 100.0)]["late"] = "late"
+        return index
+
+    def begin(index):
+        index.buckets[index.slot_for(1000.0, 100.0)]["early"] = "early"
+
+    first = Stepper(expiry)
+    first.run(made()._tidy)
+    lost = []
+    for step in range(first.steps):
+        index = made()
+        stepper = Stepper(expiry, at=step, act=functools.partial(begin, index))
+        stepper.run(index._tidy)
+        if not index.due(1000.0):
+            lost.append(stepper.where)
+
+    assert lost == []
+
+
 def test_a_step_is_where_cpython_may_run_foreign_code(tmp_path, monkeypatch):
     (tmp_path / "stepped.py").write_text(
         "def loop(call):\n    for _ in (1, 2):\n        call(3)\n    call(4)\n"
