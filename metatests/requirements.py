@@ -295,6 +295,7 @@ EXCUSES = {
 # The suites that see more than the public names.
 WHITE_BOX = {
     "tests/test_parts.py": "it tests the modules below the cache, each alone",
+    "tests/test_interleavings.py": "what two orders of calls leave behind is compared whole",
     "tests/test_forks.py": "a fork in the middle of a call is made by the call's own parts",
 }
 
@@ -345,7 +346,10 @@ PATCHING = {
 }
 
 # The tests that read a clock which no test turns.
-REAL_TIME = {"test_a_tiny_interval_takes_no_processor": "how often the thread runs, in real time"}
+REAL_TIME = {
+    "test_a_tiny_interval_takes_no_processor": "how often the thread runs, in real time",
+    "made": "a fixture that asks the frozen clock for the next round moment",
+}
 
 # The clauses of which metatests/broken has one deviation only.
 BROKEN_ONCE = {
@@ -374,7 +378,8 @@ EXCEPTIONS = (
 LOWERED: dict[str, str] = {
     "size tests/test_memoize.py 5": "the cases of R11 are parameters of their tests",
     "exceptions CONDITIONAL 4": "R6.10 has a second test",
-    "exceptions WHITE_BOX 2": "a fork in the middle of a call is made by the call's own parts",
+    "exceptions WHITE_BOX 3": "forks and calls in the middle of others compare what is inside",
+    "exceptions REAL_TIME 2": "a fixture asks the frozen clock for the next round moment",
     "type: ignore cache/fingerprint.py 1": "a class of the user's is asked for its __cache_key__",
     "type: ignore cache/memoize.py 2": "a hit is written flat",
     "noqa cache/sweeper.py 1": "at the interpreter's exit contextlib may be gone",
