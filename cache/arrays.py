@@ -33,7 +33,7 @@ def _numpy_parts(value: Any, kind: type, numpy: Any) -> Described | None:
         return "numpy.ma.MaskedArray", (data, mask, value.fill_value)
     if issubclass(kind, numpy.generic) and value.dtype.type is kind:
         content = _content(numpy.asarray(value), numpy)
-        return None if content is None else ("numpy scalar", content)
+        return None if content is None else (f"numpy.{kind.__name__}", content)
     return None
 
 

@@ -17,6 +17,7 @@ from .patterns import escape
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 
 _MISSING: Any = object()
@@ -42,7 +43,11 @@ class Memoized(Generic[P, R]):
 
     def __init__(self, cache: "_Cache", function: Any, keys: "_Keys", settings: "_Settings"):
         self.__name__ = self.__qualname__ = _named(function)
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
+        if not isinstance(function, type):
+            # What frameworks have noted on a function; not what another decorator has put there.
+            noted = getattr(function, "__dict__", {})
+            vars(self).update({k: v for k, v in noted.items() if not hasattr(Memoized, k)})
         self.__wrapped__: Callable[P, R] = function
         self._cache = cache
         self._keys = keys
@@ -179,11 +184,37 @@ class Memoized(Generic[P, R]):
         return f"<memoized {naming.name_of(self)}>"
 
 
+class MemoizedOfClass(Memoized[Concatenate[type[Any], Q], T]):
+    """What a type checker takes a memoized function for whose first argument is a class.
+
+    It is a class method most often, and its attributes are bound to the class. There are no
+    instances: at run time all are `Memoized`.
+    """
+
+    @overload  # type: ignore[override]
+    def __get__(self, instance: None, owner: Any = None) -> "Memoized[Q, T]": ...
+    @overload
+    def __get__(self, instance: object, owner: Any = None) -> "Memoized[Q, T]": ...
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind it to the class."""
+
+
+class Decorator(Protocol):
+    """Turns a function into a memoized one."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[type[S], Q], T], /
+    ) -> MemoizedOfClass[Q, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Memoized[P, R]: ...
+
+
 class _Bound(Memoized[P, R]):
     """A memoized function with its first argument bound."""
 
     def __init__(self, of: "Memoized[..., R]", first: Any) -> None:
-        functools.update_wrapper(self, of.__wrapped__)
+        functools.update_wrapper(self, of.__wrapped__, updated=())
         self.__func__ = of
         self.__self__ = first
         self.__wrapped__ = types.MethodType(of.__wrapped__, first)
@@ -252,12 +283,13 @@ def memoize(
         prefix = str.__str__(prefix)
         if not prefix:
             raise ValueError("prefix must not be empty: invalidate_all() would remove every entry")
-    if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
+    names = [ignore] if isinstance(ignore, (str, bytes)) else [*ignore]
+    if names == [ignore] or not all(isinstance(name, str) for name in names):
         raise TypeError("ignore must be a collection of names of parameters")
-    if ignore and key is not None:
+    if names and key is not None:
         raise TypeError("key= is made from all arguments: pass it or ignore=, not both")
     results.checked_store_if(store_if)
-    settings = _Settings(ttl, key, prefix, frozenset(ignore), store_if)
+    settings = _Settings(ttl, key, prefix, frozenset(names), store_if)
 
     def decorate(given: Any) -> Any:
         function, bind = _unwrapped(given)

@@ -3,15 +3,26 @@
 from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from types import GenericAlias, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    NoReturn,
+    ParamSpec,
+    Self,
+    SupportsIndex,
+    TypeVar,
+    overload,
+)
 
 from . import arguments
-from .memoize import Memoized
+from .memoize import Decorator, Memoized, MemoizedOfClass
 from .memoize import memoize as memoize_in
 from .protocol import Cache, V
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 _MISSING: Any = object()
 
@@ -43,6 +54,8 @@ class CacheMixin(_Base[V]):
         return self.increment(key, -arguments.amount(amount), create=create, ttl=ttl)
 
     @overload
+    def memoize(self, ttl: Callable[Concatenate[type[S], P], R], /) -> MemoizedOfClass[P, R]: ...
+    @overload
     def memoize(self, ttl: Callable[P, R], /) -> Memoized[P, R]: ...
     @overload
     def memoize(
@@ -53,7 +66,7 @@ class CacheMixin(_Base[V]):
         prefix: str | None = None,
         ignore: Collection[str] = (),
         store_if: Callable[[Any], object] | None = None,
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]: ...
+    ) -> Decorator: ...
     def memoize(
         self,
         ttl: Any = None,

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
 
 from .health import Health
-from .memoize import Memoized
+from .memoize import Decorator, Memoized, MemoizedOfClass
 from .stats import CacheStats
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ else:
 D = TypeVar("D")
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Cache(Protocol[V]):
@@ -133,6 +134,8 @@ class Cache(Protocol[V]):
         """End threads and close connections."""
 
     @overload
+    def memoize(self, ttl: Callable[Concatenate[type[S], P], R], /) -> MemoizedOfClass[P, R]: ...
+    @overload
     def memoize(self, ttl: Callable[P, R], /) -> Memoized[P, R]: ...
     @overload
     def memoize(
@@ -143,7 +146,7 @@ class Cache(Protocol[V]):
         prefix: str | None = None,
         ignore: Collection[str] = (),
         store_if: Callable[[Any], object] | None = None,
-    ) -> Callable[[Callable[P, R]], Memoized[P, R]]: ...
+    ) -> Decorator: ...
     def memoize(
         self,
         ttl: Any = None,

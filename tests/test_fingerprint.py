@@ -298,6 +298,7 @@ def test_a_named_tuple_counts_with_its_attributes():
             np.array(["a"], np.dtypes.StringDType(na_object=None)),
         ),
         (np.void(b"ab"), np.void(b"ac")),
+        (np.longlong(1), np.int64(1)),
         (np.array([b"a"]), np.array(["a"])),
         (np.ma.array([1], mask=[0]), np.ma.array([1], mask=[0], fill_value=7)),
         (np.zeros(1, [("a", "i1"), ("b", "i4")]), np.zeros(1, [("a", "i1"), ("b", "u4")])),

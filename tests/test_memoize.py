@@ -13,7 +13,7 @@ import weakref
 
 import pytest
 
-from cache import DistributedCache, memoize
+from cache import DistributedCache
 from cache.functions import Identity, is_global
 from cache.memoize import CacheInfo
 from tests.process.test_interpreters import ROOT, pythons, run
@@ -328,9 +328,22 @@ def test_a_class_can_be_memoized(cache):
     assert cache.memoize()(collections.Counter)("ab") == collections.Counter("ab")
 
 
-def test_the_module_of_a_decorated_function_stays(cache):
-    assert memoized_here.__module__ == __name__
-    assert callable(memoize.memoize)
+def test_what_frameworks_note_on_a_function_stays_and_hides_no_helper(cache):
+    def function(number):
+        return number
+
+    function.route, function.invalidate = "/numbers", None
+
+    memoized = cache.memoize()(function)
+
+    assert (memoized.route, memoized.__module__) == ("/numbers", __name__)
+    assert memoized.invalidate(1) is False
+
+
+def test_names_to_ignore_may_come_from_an_iterator(cache):
+    memoized = cache.memoize(ignore=iter(["number"]))(module_level)
+
+    assert memoized.key_for(1) == memoized.key_for(2)
 
 
 # -- type checkers -------------------------------------------------------------------------------
@@ -349,6 +362,14 @@ class Shop:
     @cache.memoize(ttl=5, ignore=("self",))
     def find(self, number: int) -> str:
         return str(number)
+    @classmethod
+    @cache.memoize
+    def of_class(cls, number: int) -> str:
+        return str(number)
+    @staticmethod
+    @cache.memoize()
+    def static(number: int) -> str:
+        return str(number)
 assert_type(bare(1), list[int])
 assert_type(full(number=1), list[int])
 assert_type(full.refresh(1), list[int])
@@ -357,12 +378,16 @@ assert_type(Shop().find.invalidate(1), bool)
 assert_type(Shop().find.key_for(number=1), str)
 assert_type(Shop().find.refresh(1), str)
 assert_type(Shop.find(Shop(), 1), str)
+assert_type(Shop.of_class(1), str)
+assert_type(Shop().of_class(1), str)
+assert_type(Shop.static(1), str)
 assert_type(bare.cache_info().hits, int)
 assert_type(bare.__wrapped__(1), list[int])
 """
 WRONG = ["bare('1')", "full()", "Shop().find()", "Shop().find.invalidate('1')", "full.nothing()"]
 
 
+@pytest.mark.timeout(300)
 def test_mypy_sees_the_signatures_that_calls_have(tmp_path):
     path = tmp_path / "typed.py"
     path.write_text(TYPED + "".join(f"{each}\n" for each in WRONG))
@@ -373,7 +398,7 @@ def test_mypy_sees_the_signatures_that_calls_have(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,
         check=False,
     )
 

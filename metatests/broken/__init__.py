@@ -13,6 +13,7 @@ from . import (
     r08_cleanup,
     r09_threads,
     r10_edges,
+    r11_memoize,
 )
 from .deviation import Deviation
 
@@ -20,7 +21,7 @@ DEVIATIONS: list[Deviation] = [
     deviation
     for requirement in (
         *(r01_ttl, r02_lru, r03_increment, r04_stats, r05_patterns),
-        *(r06_save, r07_load, r08_cleanup, r09_threads, r10_edges),
+        *(r06_save, r07_load, r08_cleanup, r09_threads, r10_edges, r11_memoize),
     )
     for deviation in requirement.DEVIATIONS
 ]
