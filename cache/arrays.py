@@ -56,7 +56,7 @@ def _content(array: Any, numpy: Any) -> tuple[Any, ...] | None:
     if dtype.kind == "V":
         scalar = dtype.type
         return dtype.str, f"{scalar.__module__}.{scalar.__qualname__}", array.tobytes()
-    return None
+    return None  # pragma: no cover - a dtype of another library
 
 
 def _extended(array: Any, numpy: Any) -> bytes:
@@ -99,27 +99,20 @@ def _pandas_parts(value: Any, kind: type, pandas: Any) -> Described | None:
         return name, ()
     if kind is pandas.Categorical:
         return name, (value.codes, value.categories, value.ordered)
-    if issubclass(kind, pandas.api.extensions.ExtensionArray) and _is_from(kind, "pandas"):
-        return _extension_parts(value, kind, name)
-    if _is_from(kind, "pytz") and isinstance(getattr(value, "zone", None), str):
-        return "pytz", (value.zone,)  # older versions of pandas use it for a zone's name
+    own = kind.__module__.partition(".")[0] == "pandas"
+    if own and issubclass(kind, pandas.api.extensions.ExtensionArray):
+        return name, _extension_parts(value)
     return None
 
 
-def _extension_parts(value: Any, kind: type, name: str) -> Described | None:
+def _extension_parts(value: Any) -> tuple[Any, ...]:
     dtype = value.dtype
-    if not _is_from(type(dtype), "pandas", "numpy"):
-        return None
     zone = getattr(dtype, "tz", None)
     if dtype.kind in "mM" and hasattr(value, "asi8"):
         unit = str(dtype) if zone is None else dtype.unit
-        return name, (unit, zone, getattr(value, "freqstr", None), value.asi8)
-    if type(dtype).__module__.partition(".")[0] == "numpy":
-        return name, (value.to_numpy(),)
+        return unit, zone, getattr(value, "freqstr", None), value.asi8
+    if type(value).__name__ in ("NumpyExtensionArray", "PandasArray"):
+        return (value.to_numpy(),)
     storage = getattr(dtype, "storage", None)
     missing = getattr(dtype, "na_value", None)
-    return name, (str(dtype), storage, missing, value.astype(object))
-
-
-def _is_from(kind: type, *packages: str) -> bool:
-    return kind.__module__.partition(".")[0] in packages
+    return str(dtype), storage, missing, value.astype(object)

@@ -161,7 +161,7 @@ def _node_of(code: types.CodeType, module: dict[str, Any]) -> ast.AST | None:
 def _sources(filename: str, module: dict[str, Any]) -> Iterator[str]:
     linecache.checkcache(filename)
     yield "".join(linecache.getlines(filename, module))
-    if filename == "<string>" and "-c" in sys.orig_argv[:-1]:
+    if filename == "<string>" and "-c" in sys.orig_argv[:-1]:  # pragma: no cover - `python -c`
         yield sys.orig_argv[sys.orig_argv.index("-c") + 1]
 
 
@@ -238,6 +238,6 @@ def _constant(value: Any) -> Any:
         return "tuple", tuple(_constant(each) for each in value)
     if type(value) is frozenset:
         return "frozenset", frozenset(_constant(each) for each in value)
-    if type(value) is slice:
+    if type(value) is slice:  # pragma: no cover - a constant since Python 3.14
         return "slice", value.start, value.stop, value.step
     return ("...",) if value is ... else ("value", value)

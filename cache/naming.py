@@ -35,7 +35,7 @@ def token_of(thing: Any) -> str:
         return known[1]
 
     def forget(gone: Any) -> None:
-        if _tokens.get(place, (None,))[0] is gone:
+        if _tokens.get(place, (None,))[0] is gone:  # pragma: no branch - else another's by now
             del _tokens[place]
 
     token = secrets.token_hex(16)
@@ -44,6 +44,7 @@ def token_of(thing: Any) -> str:
     except TypeError:
         return token  # an object without weak references gets another token each time
     stored = _tokens.setdefault(place, entry)
-    if stored[0]() is not thing:  # the token of a former object, whose callback has not run yet
+    # It may be the token of a former object, whose callback has not run yet.
+    if stored[0]() is not thing:  # pragma: no cover
         stored = _tokens[place] = entry
     return stored[1]

@@ -134,8 +134,9 @@ def test_a_decorator_counts_with_what_it_holds(tmp_path):
     """
     made = [written(tmp_path, source.format(held)) for held in ("1", "1", "True", "len", "max")]
     made += [written(tmp_path, source.format(held)) for held in ("object()", "object()", "deco")]
+    made += [written(tmp_path, source.format("functools"))]
 
-    assert len({digest(function) for function in made}) == 7
+    assert len({digest(function) for function in made}) == 8
     assert digest(made[0]) == digest(made[1])
     assert len({Identity(function, closures=False).digest for function in made}) == 1
 
@@ -152,6 +153,38 @@ def test_a_function_that_holds_itself_has_a_digest():
 
     assert digest(factorial) == digest(outer()[0])
     assert len(before) == 16
+
+
+def test_what_a_closure_does_not_hold_yet_is_no_error():
+    def outer(value):
+        def early():
+            return late
+
+        before = digest(early)
+        late = value
+        return before, digest(early)
+
+    assert outer(1)[0] == outer(2)[0]
+    assert outer(1)[1] != outer(2)[1]
+
+
+def test_code_that_is_nested_deeply_is_known_by_its_bytecode(tmp_path):
+    source = f"def function(a):\n    return {'+'.join(['a'] * 700)} + 1\n"
+    first, again = written(tmp_path, source), written(tmp_path, source)
+
+    assert digest(first) == digest(again)
+    assert digest(first) != digest(written(tmp_path, source.replace("+ 1", "- 1")))
+
+
+def test_a_source_that_is_no_python_any_more_is_not_taken_for_the_code(tmp_path):
+    function = written(tmp_path, "def function(a):\n    return a + 1\n")
+    (path,) = tmp_path.iterdir()
+
+    path.write_text("def (")
+    before = digest(function)
+
+    path.unlink()
+    assert digest(function) == before
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,7 @@ LOOK_ALIKES = {
     "int and complex": (1, 1 + 0j),
     "the sign of zero": (0.0, -0.0),
     "the sign of an imaginary zero": (0j, complex(0.0, -0.0)),
+    "float and complex": (1.0, 1 + 0j),
     "a number and its text": (1, "1"),
     "text and bytes": ("a", b"a"),
     "bytes and bytearray": (b"a", bytearray(b"a")),
@@ -197,11 +198,13 @@ LOOK_ALIKES = {
     "a tuple and a list": ((1, 2), [1, 2]),
     "where a tuple ends": ((1, (2,)), ((1,), 2)),
     "where a text ends": (("ab", "c"), ("a", "bc")),
+    "where a text begins": (("a", "sb"), ("as", "b")),
     "a comma in a text": (("a", "b"), ("a', 'b",)),
     "nested numbers": ((1,), (True,)),
     "deeply nested numbers": ([{"k": (1,)}], [{"k": (1.0,)}]),
     "a long list": (LONG, [*LONG[:500], -1, *LONG[501:]]),
     "a long list with a bool": (LONG, [False, *LONG[1:]]),
+    "a long list with a bool inside": (LONG, [0, True, *LONG[2:]]),
     "a long list with a float": (LONG, [0.0, *LONG[1:]]),
     "a long list of floats": ([1.0] * 1000, [1] * 1000),
     "a long list with a large int": (LONG, [*LONG[:-1], 1 << 64]),
@@ -710,9 +713,10 @@ def test_ignored_parameters_do_not_count(cache):
     def function(a, session=None, **more):
         return a
 
-    keys = {function.key_for(1), function.key_for(1, Response(1)), function.key_for(1, trace=2)}
+    keys = {function.key_for(1), function.key_for(1, "s"), function.key_for(1, trace=2)}
 
     assert len(keys) == 1
+    assert function.key_for(1, Response(1)) in keys
     assert function.key_for(1, other=2) not in keys
     assert function.key_for(2) not in keys
 
@@ -1000,10 +1004,11 @@ def test_a_bound_method_shows_the_signature_without_self(shop):
 
 @pytest.mark.clause("R11.6")
 @pytest.mark.parametrize("name", ["kind", "sort"])
-def test_a_class_method_is_cached_for_each_class(shop, name):
+def test_a_class_method_is_cached_for_each_class(shop, name, error_of):
     class Stall(shop):
         pass
 
+    assert error_of(getattr(shop("a"), name), 1) is None
     results = [getattr(owner, name)(1) for owner in (shop, Stall, shop, Stall("a"))]
 
     assert results == ["Shop1", "Stall1", "Shop1", "Stall1"]
@@ -1037,9 +1042,10 @@ def test_the_helpers_of_an_inherited_class_method_mean_no_other_class(shop, name
 
 @pytest.mark.clause("R11.6")
 @pytest.mark.parametrize("name", ["twice", "thrice"])
-def test_a_static_method_is_called_as_a_function_is(shop, name):
+def test_a_static_method_is_called_as_a_function_is(shop, name, error_of):
     of_class, of_instance = getattr(shop, name), getattr(shop("a"), name)
 
+    assert error_of(of_instance, 1) is None
     assert of_class(2) == of_instance(2) in (4, 6)
     assert (of_instance.invalidate(2), of_class.invalidate(2)) == (True, False)
 
@@ -1094,8 +1100,8 @@ def test_the_decorator_works_without_parentheses(cache):
         made.append(a)
         return a
 
-    assert (function(1), function(1), made) == (1, 1, [1])
     assert (function.__name__, function.__doc__) == ("function", "Make one.")
+    assert (function(1), function(1), made) == (1, 1, [1])
 
 
 @pytest.mark.clause("R11.7")

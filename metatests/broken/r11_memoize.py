@@ -11,8 +11,11 @@ DEVIATIONS = [
         "R11.1",
         "the keys of recent calls are found by value alone",
         (CALL, "shape = type(values)", "shape = 1"),
-        (CALL, "(type(args[0]), type(args[1])) if len(args) == 2 else ", ""),
-        (CALL, "tuple(map(type, args))", "len(args)"),
+        (
+            CALL,
+            "(type(args[0]), type(args[1])) if len(args) == 2 else tuple(map(type, args))",
+            "len(args)",
+        ),
     ),
     breaks(
         "R11.1",
@@ -22,7 +25,7 @@ DEVIATIONS = [
     breaks(
         "R11.1",
         "a float's sign of zero is lost in what is remembered",
-        ("memoize", "float: lambda value: value != 0 and value == value", "float: lambda value: 1"),
+        ("memoize", "lambda value: value != 0 and value == value", "lambda value: True"),
     ),
     breaks(
         "R11.1",
@@ -34,8 +37,8 @@ DEVIATIONS = [
         "floats are complex",
         (
             "fingerprint._float",
-            "write(",
-            "_complex(complex(value), write) or print(end=''); (lambda _: 0)(",
+            "write(struct.pack('>cd', b'f', value))",
+            "_complex(complex(value), write)",
         ),
     ),
     breaks("R11.1", "tuples are lists", ("fingerprint._tuple", "b'('", "b'['")),
@@ -79,8 +82,11 @@ DEVIATIONS = [
     breaks(
         "R11.1",
         "the order of keywords counts",
-        ("memoize._Parameters.bound", "value = {each:", "value = [*value.items()] and {each:"),
-        ("fingerprint._unordered", "parts.sort()", "pass"),
+        (
+            "memoize._Parameters.bound",
+            "{each: item for each, item in value.items() if each not in ignore}",
+            "[*value.items()]",
+        ),
     ),
     breaks(
         "R11.1",
@@ -153,7 +159,11 @@ DEVIATIONS = [
     breaks(
         "R11.2",
         "a refusal is a ValueError",
-        ("fingerprint.canonical", "raise TypeError(_refusal", "raise ValueError(_refusal"),
+        (
+            "fingerprint.canonical",
+            "TypeError(_refusal(name, refused))",
+            "ValueError(_refusal(name, refused))",
+        ),
     ),
     breaks(
         "R11.2",
@@ -168,12 +178,16 @@ DEVIATIONS = [
     breaks(
         "R11.2",
         "an error of the fingerprint names no argument",
-        ("fingerprint.fingerprint", "[(name, kwargs[name])", "[('keyword', kwargs[name])"),
+        ("fingerprint.fingerprint", "(name, kwargs[name])", "('keyword', kwargs[name])"),
     ),
     breaks(
         "R11.3",
         "hashes of the process are in the key",
-        ("fingerprint._str", "write(", "write(b'%x' % hash(value)); write("),
+        (
+            "fingerprint._str",
+            "write(b's%x:%b' % (len(raw), raw))",
+            "write(b's%x:%b%x' % (len(raw), raw, hash(value)))",
+        ),
     ),
     breaks(
         "R11.3",
@@ -184,11 +198,7 @@ DEVIATIONS = [
     breaks(
         "R11.3",
         "the arguments stand in the key",
-        (
-            f"{KEYS}.make",
-            "if shape is not None",
-            "key += repr(args)\n    if shape is not None",
-        ),
+        (f"{KEYS}.make", "return key", "return key + repr(args)"),
     ),
     breaks(
         "R11.3",
@@ -236,7 +246,7 @@ DEVIATIONS = [
     breaks(
         "R11.4",
         "keywords that the rest takes are not ignored",
-        ("memoize._Parameters.bound", "if each not in ignore}", "if True}"),
+        ("memoize._Parameters.bound", "each not in ignore", "True"),
     ),
     breaks(
         "R11.4",
@@ -246,7 +256,11 @@ DEVIATIONS = [
     breaks(
         "R11.5",
         "the code does not count",
-        (f"{KEYS}.make", "self._identity.digest + canonical(", "canonical("),
+        (
+            f"{KEYS}.make",
+            "self._identity.digest + canonical(self._parameters.bound(args, kwargs))",
+            "canonical(self._parameters.bound(args, kwargs))",
+        ),
     ),
     breaks(
         "R11.5",
@@ -261,12 +275,16 @@ DEVIATIONS = [
     breaks(
         "R11.5",
         "what a closure holds does not count",
-        ("functions.Identity._add_held", "if self._closures", "if False"),
+        ("functions.Identity._add_held", "values if self._closures else ()", "()"),
     ),
     breaks(
         "R11.5",
         "what a closure holds counts by its fingerprint or not at all",
-        ("functions.Identity._add_argument", "if self._closures", "if False"),
+        (
+            "functions.Identity._add_argument",
+            "[b'object', naming.token_of(value).encode()] if self._closures else []",
+            "[]",
+        ),
     ),
     breaks(
         "R11.5",
@@ -302,20 +320,11 @@ DEVIATIONS = [
     ),
     breaks(
         "R11.6",
-        "all instances share a method's results",
-        (
-            "memoize._Bound.__call__",
-            "self.__func__(self.__self__,",
-            "self.__func__(type(self.__self__),",
-        ),
-    ),
-    breaks(
-        "R11.6",
         "the helpers of a bound method forget it",
         (
             "memoize._Bound.invalidate",
-            "self.__func__.invalidate(self.__self__, ",
-            "self.__func__.invalidate(type(self.__self__), ",
+            "self.__func__.invalidate(self.__self__, *args, **kwargs)",
+            "self.__func__.invalidate(type(self.__self__), *args, **kwargs)",
         ),
     ),
     breaks(
@@ -336,7 +345,7 @@ DEVIATIONS = [
             "if name not in ignore:",
             "if name not in (*ignore, 'self'):",
         ),
-        ("memoize._Parameters.bound", "if n not in ignore]", "if n not in (*ignore, 'self')]"),
+        ("memoize._Parameters.bound", "n not in ignore", "n not in (*ignore, 'self')"),
     ),
     breaks(
         "R11.7",
@@ -450,9 +459,9 @@ DEVIATIONS = [
         "R11.9",
         "what store_if refuses is not returned",
         (
-            "core.DistributedCache._missed",
-            "\n    return value",
-            "\n    return value if keep or entry is not None else None",
+            MAKE,
+            "(value, store_if is None or bool(store_if(value)))",
+            "(value, True) if store_if is None or store_if(value) else (None, False)",
         ),
     ),
     breaks(
@@ -466,8 +475,8 @@ DEVIATIONS = [
         (
             MAKE,
             "return (value, store_if is None or bool(store_if(value)))",
-            "try:\n        return (value, store_if is None or bool(store_if(value)))"
-            "\n    except Exception:\n        return (value, True)",
+            "try:\n    return (value, store_if is None or bool(store_if(value)))"
+            "\nexcept Exception:\n    return (value, True)",
         ),
     ),
 ]
