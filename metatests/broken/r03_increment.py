@@ -1,12 +1,15 @@
 """Caches whose counters do not add up."""
 
-from .deviation import breaks
+from typing import Any
+
+from .deviation import Deviations, breaks
 
 CACHE = "core.DistributedCache"
 MIXIN = "mixin.CacheMixin"
 INCREMENT = f"{CACHE}.increment"
 
-DEVIATIONS = [
+DEVIATIONS = Deviations()
+DEVIATIONS += [
     breaks(
         "R3.1",
         "increment reads and writes in two steps",
@@ -74,15 +77,6 @@ DEVIATIONS = [
             "if isinstance(value, int) and (not isinstance(value, bool)):"
             "\n    return int.__index__(value)\nif isinstance(value, str):"
             "\n    return float(value)",
-        ),
-    ),
-    breaks(
-        "R3.4",
-        "the error does not name the key",
-        (
-            "arguments.number",
-            "f'the value at {key!r} is a {type(value).__name__}, not a number'",
-            "f'the value is a {type(value).__name__}, not a number'",
         ),
     ),
     breaks(
@@ -166,3 +160,11 @@ DEVIATIONS = [
         ),
     ),
 ]
+
+
+@DEVIATIONS.wrap("R3.4", "the error does not name the key", "increment")
+def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
+    try:
+        return increment(self, key, amount, **options)
+    except ValueError:
+        raise ValueError("the value is not a number") from None

@@ -1,12 +1,15 @@
 """Caches whose globs mean something else."""
 
-from .deviation import breaks
+from typing import Any
+
+from .deviation import Deviations, breaks
 
 CACHE = "core.DistributedCache"
 TOKENS = "patterns._tokens"
 CLASS = "patterns._char_class"
 
-DEVIATIONS = [
+DEVIATIONS = Deviations()
+DEVIATIONS += [
     breaks(
         "R5.1",
         "patterns are fnmatch's",
@@ -140,26 +143,6 @@ DEVIATIONS = [
         ("core._slices_of", "while items:", "if items:"),
     ),
     breaks(
-        "R5.5",
-        "bytes are a pattern",
-        (
-            "arguments.pattern",
-            "raise TypeError(f'a pattern must be a str, not {type(value).__name__}')",
-            "if isinstance(value, bytes):\n    return value.decode()"
-            "\nraise TypeError(f'a pattern must be a str, not {type(value).__name__}')",
-        ),
-    ),
-    breaks(
-        "R5.5",
-        "None is the pattern that matches all",
-        (
-            "arguments.pattern",
-            "if not isinstance(value, str): ...",
-            "if value is None:\n    return '*'\nif not isinstance(value, str):\n"
-            "    raise TypeError('no str')",
-        ),
-    ),
-    breaks(
         "R5.6",
         "a star backtracks",
         ("patterns._expression", "'(?>.*?'", "'(?:.*?'"),
@@ -208,3 +191,13 @@ DEVIATIONS = [
         ),
     ),
 ]
+
+
+@DEVIATIONS.wrap("R5.5", "bytes are a pattern", "keys", "delete_pattern")
+def _(verb: Any, self: Any, pattern: Any = "*") -> Any:
+    return verb(self, pattern.decode() if isinstance(pattern, bytes) else pattern)
+
+
+@DEVIATIONS.wrap("R5.5", "None is the pattern that matches all", "keys", "delete_pattern")
+def _(verb: Any, self: Any, pattern: Any = "*") -> Any:
+    return verb(self, "*" if pattern is None else pattern)
