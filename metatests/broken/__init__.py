@@ -14,6 +14,7 @@ from . import (
     r09_threads,
     r10_edges,
     r11_memoize,
+    remote,
 )
 from .deviation import Deviation
 
@@ -21,7 +22,7 @@ DEVIATIONS: list[Deviation] = [
     deviation
     for requirement in (
         *(r01_ttl, r02_lru, r03_increment, r04_stats, r05_patterns),
-        *(r06_save, r07_load, r08_cleanup, r09_threads, r10_edges, r11_memoize),
+        *(r06_save, r07_load, r08_cleanup, r09_threads, r10_edges, r11_memoize, remote),
     )
     for deviation in requirement.DEVIATIONS
 ]

@@ -35,7 +35,7 @@ def main(texts: list[str]) -> int:
                 print(f"NOT NOTICED {deviation}: {how}", flush=True)
             else:
                 known[str(deviation)] = verdict.noticed_by
-                if sys.stdout.isatty() or verdict.seconds > 10:
+                if verdict.seconds > 10:
                     print(f"{done:>4} {verdict.seconds:6.2f} s {deviation}", flush=True)
     names = {str(each) for each in DEVIATIONS}
     record = {name: test for name, test in sorted(known.items()) if name in names}

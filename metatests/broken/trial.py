@@ -40,12 +40,18 @@ ARGUMENTS = [
 # The tests of each module of the server's side, in tests/redis.
 SUITES = {
     "breaker": ("test_breaker.py", "test_outages.py"),
-    "near": ("test_near.py", "test_redis_cache.py"),
+    "near": ("test_near.py", "test_redis_cache.py", "test_orders.py"),
     "tracking": ("test_listening.py", "test_tracking.py"),
-    "redis_cache": ("test_redis_cache.py", "test_coherence.py", "test_outages.py"),
-    "remote/calls": ("test_remote_parts.py", "test_inside.py", "test_outages.py"),
-    "remote/leases": ("test_remote_parts.py", "test_outages.py", "test_redis_cache.py"),
-    "remote/link": ("test_remote_parts.py", "test_redis_cache.py", "test_outages.py"),
+    "redis_cache": (
+        *("test_orders.py", "test_redis_cache.py", "test_coherence.py", "test_outages.py"),
+        "test_promises.py",
+    ),
+    "remote/calls": ("test_remote_parts.py", "test_orders.py", "test_inside.py", "test_outages.py"),
+    "remote/leases": ("test_remote_parts.py", "test_orders.py", "test_redis_cache.py"),
+    "remote/link": (
+        *("test_remote_parts.py", "test_inside.py", "test_redis_cache.py", "test_outages.py"),
+        *("test_orders.py", "test_redis_cache_fleets.py", "test_cluster_changes.py"),
+    ),
 }
 
 _numbers = iter(
