@@ -179,6 +179,7 @@ WRITES = {
     "add": lambda cache, ttl: cache.add("free", "new", ttl),
     "replace": lambda cache, ttl: cache.replace("k", "new", ttl),
     "touch": lambda cache, ttl: cache.touch("k", ttl),
+    "touch of a missing key": lambda cache, ttl: cache.touch("free", ttl),
     "set_many": lambda cache, ttl: cache.set_many({"k": "new", "free": 1}, ttl),
     "get_or_set": lambda cache, ttl: cache.get_or_set("free", lambda: "new", ttl),
     "increment": lambda cache, ttl: cache.increment("count", ttl=ttl),

@@ -1,12 +1,16 @@
 """Caches that are wrong about how long an entry lives."""
 
-from .deviation import breaks
+from math import inf
+from typing import Any
+
+from .deviation import Deviations, breaks
 
 CACHE = "core.DistributedCache"
 LIVE = f"{CACHE}._live_locked"
 STORE = f"{CACHE}._store_locked"
 
-DEVIATIONS = [
+DEVIATIONS = Deviations()
+DEVIATIONS += [
     breaks(
         "R1.1",
         "get gives an entry that expires just now",
@@ -28,48 +32,14 @@ DEVIATIONS = [
         (f"{CACHE}.ttl", "left > 0", "left >= 0"),
     ),
     breaks(
-        "R1.1",
-        "entries live a millisecond less",
-        (STORE, "deadline = now + life", "deadline = now + life - 0.001"),
-    ),
-    breaks(
         "R1.2",
         "an expired entry that is met stays in storage",
         (LIVE, "removed = self._remove_locked(key, entry, gone)", "removed = 0"),
     ),
     breaks(
-        "R1.2",
-        "exists leaves an expired entry in storage",
-        (
-            f"{CACHE}.exists",
-            "return self._live_locked(key, gone) is not None",
-            "return self.ttl(key) is not None",
-        ),
-    ),
-    breaks(
         "R1.3",
         "set without a ttl forgets the default",
         (f"{CACHE}.__init__", "(None, self._default_life)", "(None, inf)"),
-    ),
-    breaks(
-        "R1.3",
-        "set_many without a ttl forgets the default",
-        (f"{CACHE}.set_many", "self._life(ttl)", "self._life(ttl if ttl else inf)"),
-    ),
-    breaks(
-        "R1.3",
-        "infinity means the default",
-        (f"{CACHE}._life", "ttl is None", "ttl in (None, inf)"),
-    ),
-    breaks(
-        "R1.4",
-        "an entry that is overwritten keeps its deadline",
-        (
-            STORE,
-            "deadline = now + life",
-            "deadline = now + life\nif key in entries and entries[key][1]:"
-            "\n    deadline = entries[key][1]",
-        ),
     ),
     breaks(
         "R1.4",
@@ -80,16 +50,6 @@ DEVIATIONS = [
             "\n    entries.move_to_end(key)\n    return",
             "fresh = (value, old[1], slot)\nif old[2] == slot and old[1] > now:"
             "\n    entries[key] = fresh\n    entries.move_to_end(key)\n    return",
-        ),
-    ),
-    breaks(
-        "R1.4",
-        "an entry that is overwritten without a ttl keeps its deadline",
-        (
-            STORE,
-            "deadline = now + life",
-            "deadline = now + life\nif key in entries and life == inf and entries[key][1]:"
-            "\n    deadline = entries[key][1]\n    life = 1.0",
         ),
     ),
     breaks(
@@ -141,15 +101,6 @@ DEVIATIONS = [
     ),
     breaks(
         "R1.7",
-        "touch with a bad ttl says nothing where the key is missing",
-        (
-            f"{CACHE}.touch",
-            "life = self._life(ttl)",
-            "life = self._life(ttl) if self.exists(key) and ttl else 1",
-        ),
-    ),
-    breaks(
-        "R1.7",
         "a bad ttl in set_many is found when the first entry is stored",
         (
             f"{CACHE}.set_many",
@@ -175,3 +126,49 @@ DEVIATIONS = [
         ("core", "from time import monotonic", "from time import time as monotonic"),
     ),
 ]
+
+
+@DEVIATIONS.wrap("R1.1", "entries live a millisecond less", "set", "add", "replace", "touch")
+def _(verb: Any, self: Any, key: str, *given: Any, ttl: Any = None, **options: Any) -> Any:
+    if isinstance(given[-1:] and given[-1], (int, float)) and len(given) > (
+        verb.__name__ != "touch"
+    ):
+        given, ttl = given[:-1], given[-1]
+    if isinstance(ttl, (int, float)) and 0.001 < ttl < inf:
+        ttl -= 0.001
+    return verb(self, key, *given, ttl=ttl, **options)
+
+
+@DEVIATIONS.wrap("R1.2", "exists leaves an expired entry in storage", "exists")
+def _(exists: Any, self: Any, key: str) -> bool:
+    return self.ttl(key) is not None
+
+
+@DEVIATIONS.wrap("R1.3", "set_many without a ttl forgets the default", "set_many")
+def _(set_many: Any, self: Any, mapping: Any, ttl: Any = None, **options: Any) -> None:
+    set_many(self, mapping, inf if ttl is None else ttl, **options)
+
+
+@DEVIATIONS.wrap(
+    "R1.3", "infinity means the default", "set", "add", "set_many", "touch", "get_or_set"
+)
+def _(verb: Any, self: Any, first: Any, *given: Any, ttl: Any = None, **options: Any) -> Any:
+    given = tuple(None if each == inf else each for each in given)
+    return verb(self, first, *given, **options, **({} if ttl in (None, inf) else {"ttl": ttl}))
+
+
+@DEVIATIONS.wrap("R1.4", "an entry that is overwritten keeps its deadline", "set")
+def _(set_: Any, self: Any, key: Any, value: Any, ttl: Any = None, **options: Any) -> None:
+    left = self.ttl(key)
+    set_(self, key, value, ttl if left in (None, inf) else left, **options)
+
+
+@DEVIATIONS.wrap("R1.4", "an entry that is overwritten without a ttl keeps its deadline", "set")
+def _(set_: Any, self: Any, key: Any, value: Any, ttl: Any = None, **options: Any) -> None:
+    left = self.ttl(key) if ttl is None else None
+    set_(self, key, value, ttl if left is None else left, **options)
+
+
+@DEVIATIONS.wrap("R1.7", "touch with a bad ttl says nothing where the key is missing", "touch")
+def _(touch: Any, self: Any, key: str, ttl: Any = None) -> bool:
+    return bool(self.exists(key) and touch(self, key, ttl))

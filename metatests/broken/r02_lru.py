@@ -1,11 +1,14 @@
 """Caches that evict the wrong entry, or too many."""
 
-from .deviation import breaks
+from typing import Any
+
+from .deviation import Deviations, breaks
 
 CACHE = "core.DistributedCache"
 ROOM = f"{CACHE}._make_room_locked"
 
-DEVIATIONS = [
+DEVIATIONS = Deviations()
+DEVIATIONS += [
     breaks(
         "R2.1",
         "a hit of get is no use",
@@ -45,35 +48,6 @@ DEVIATIONS = [
         "R2.1",
         "increment is no use",
         (f"{CACHE}.increment", "entries.move_to_end(key)", "pass"),
-    ),
-    breaks(
-        "R2.1",
-        "exists is a use",
-        (
-            f"{CACHE}.exists",
-            "return self._live_locked(key, gone) is not None",
-            "live = self._live_locked(key, gone) is not None"
-            "\nlive and self._entries.move_to_end(key)\nreturn live",
-        ),
-    ),
-    breaks(
-        "R2.1",
-        "ttl is a use",
-        (
-            f"{CACHE}.ttl",
-            "entry = self._entries.get(key)",
-            "entry = self._entries.get(key)\nif key in self._entries:\n    self._touch(key)",
-        ),
-    ),
-    breaks(
-        "R2.1",
-        "an add that fails is a use",
-        (f"{CACHE}.add", "return False", "self._entries.move_to_end(key); return False"),
-    ),
-    breaks(
-        "R2.1",
-        "keys are listed by using them",
-        (f"{CACHE}.keys", "return matching", "return [*self.get_many(matching)]"),
     ),
     breaks(
         "R2.1",
@@ -187,3 +161,40 @@ DEVIATIONS = [
         ),
     ),
 ]
+
+
+def use(cache: Any, key: str) -> None:
+    """Make a live key most recently used; nothing else changes."""
+    cache.touch(key, cache.ttl(key))
+
+
+@DEVIATIONS.wrap("R2.1", "exists is a use", "exists")
+def _(exists: Any, self: Any, key: str) -> bool:
+    found: bool = exists(self, key)
+    if found:
+        use(self, key)
+    return found
+
+
+@DEVIATIONS.wrap("R2.1", "ttl is a use", "ttl")
+def _(ttl: Any, self: Any, key: str) -> Any:
+    left = ttl(self, key)
+    if left is not None:
+        self.touch(key, left)
+    return left
+
+
+@DEVIATIONS.wrap("R2.1", "an add that fails is a use", "add")
+def _(add: Any, self: Any, key: str, *given: Any, **options: Any) -> bool:
+    free: bool = add(self, key, *given, **options)
+    if not free:
+        use(self, key)
+    return free
+
+
+@DEVIATIONS.wrap("R2.1", "keys are listed by using them", "keys")
+def _(keys: Any, self: Any, pattern: str = "*") -> list[str]:
+    found: list[str] = keys(self, pattern)
+    for key in found:
+        use(self, key)
+    return found

@@ -1,5 +1,6 @@
 """Caches whose counters do not add up."""
 
+from math import inf
 from typing import Any
 
 from .deviation import Deviations, breaks
@@ -36,27 +37,8 @@ DEVIATIONS += [
     ),
     breaks(
         "R3.2",
-        "create=False makes the key all the same",
-        (INCREMENT, "if not create:", "if False:"),
-    ),
-    breaks(
-        "R3.2",
         "an expired counter goes on",
         (INCREMENT, "entry = self._live_locked(key, gone)", "entry = self._entries.get(key)"),
-    ),
-    breaks(
-        "R3.3",
-        "increment begins the life of a counter anew",
-        (
-            INCREMENT,
-            "fresh = (total, deadline, slot)",
-            "self._store_locked(key, total, self._default_life, gone); return total",
-        ),
-    ),
-    breaks(
-        "R3.3",
-        "increment removes the deadline",
-        (INCREMENT, "fresh = (total, deadline, slot)", "fresh = (total, None, slot)"),
     ),
     breaks(
         "R3.4",
@@ -77,16 +59,6 @@ DEVIATIONS += [
             "if isinstance(value, int) and (not isinstance(value, bool)):"
             "\n    return int.__index__(value)\nif isinstance(value, str):"
             "\n    return float(value)",
-        ),
-    ),
-    breaks(
-        "R3.4",
-        "what cannot be counted is removed",
-        (
-            INCREMENT,
-            "number = value if type(value) is int else arguments.number(value, key)",
-            "number = 0\ntry:\n    number = arguments.number(value, key)\nexcept ValueError:"
-            "\n    self._remove_locked(key, entry, gone)\n    raise",
         ),
     ),
     breaks(
@@ -118,11 +90,6 @@ DEVIATIONS += [
         ),
     ),
     breaks(
-        "R3.6",
-        "decrement adds",
-        (f"{MIXIN}.decrement", "-arguments.amount(amount)", "arguments.amount(amount)"),
-    ),
-    breaks(
         "R3.2",
         "an increment takes its ttl for milliseconds",
         (f"{CACHE}.increment", "arguments.seconds(ttl)", "(arguments.seconds(ttl) / 1000)"),
@@ -150,15 +117,6 @@ DEVIATIONS += [
             "(ttl is None or self.touch(key, ttl)); return total",
         ),
     ),
-    breaks(
-        "R3.6",
-        "decrement stops at zero",
-        (
-            f"{MIXIN}.decrement",
-            "return self.increment(key, -arguments.amount(amount), create=create, ttl=ttl)",
-            "return max(self.increment(key, -arguments.amount(amount), create=create, ttl=ttl), 0)",
-        ),
-    ),
 ]
 
 
@@ -168,3 +126,43 @@ def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> A
         return increment(self, key, amount, **options)
     except ValueError:
         raise ValueError("the value is not a number") from None
+
+
+@DEVIATIONS.wrap("R3.2", "create=False makes the key all the same", "increment")
+def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
+    return increment(self, key, amount, **{**options, "create": True})
+
+
+@DEVIATIONS.wrap("R3.3", "increment begins the life of a counter anew", "increment")
+def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
+    total = increment(self, key, amount, **options)
+    self.touch(key)
+    return total
+
+
+@DEVIATIONS.wrap("R3.3", "increment removes the deadline", "increment")
+def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
+    there = self.exists(key)
+    total = increment(self, key, amount, **options)
+    if there:
+        self.touch(key, inf)
+    return total
+
+
+@DEVIATIONS.wrap("R3.4", "what cannot be counted is removed", "increment")
+def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
+    try:
+        return increment(self, key, amount, **options)
+    except ValueError:
+        self.delete(key)
+        raise
+
+
+@DEVIATIONS.wrap("R3.6", "decrement adds", "decrement")
+def _(decrement: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
+    return self.increment(key, amount, **options)
+
+
+@DEVIATIONS.wrap("R3.6", "decrement stops at zero", "decrement")
+def _(decrement: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
+    return max(decrement(self, key, amount, **options), 0)

@@ -1,11 +1,15 @@
 """Caches that miscount."""
 
-from .deviation import breaks
+import time
+from typing import Any
+
+from .deviation import Deviations, breaks
 
 CACHE = "core.DistributedCache"
 MIXIN = "mixin.CacheMixin"
 
-DEVIATIONS = [
+DEVIATIONS = Deviations()
+DEVIATIONS += [
     breaks(
         "R4.1",
         "a hit of get is not counted",
@@ -47,15 +51,6 @@ DEVIATIONS = [
     ),
     breaks(
         "R4.1",
-        "exists counts a read",
-        (
-            f"{MIXIN}.__contains__",
-            "return self.exists(key)",
-            "return self.exists(key) and self.get(key, self) is not None",
-        ),
-    ),
-    breaks(
-        "R4.1",
         "a caller that waits for another's factory is a hit",
         (
             f"{CACHE}._missed",
@@ -74,16 +69,6 @@ DEVIATIONS = [
             f"{CACHE}._missed",
             "raise",
             "self._misses = count(self._counted_locked()[1] - 1)\nraise",
-        ),
-    ),
-    breaks(
-        "R4.1",
-        "a get_or_set with a bad factory was a read",
-        (
-            f"{CACHE}.get_or_set",
-            "raise TypeError(f'factory must be callable, not {type(factory).__name__}')",
-            "self.get(key)"
-            "\nraise TypeError(f'factory must be callable, not {type(factory).__name__}')",
         ),
     ),
     breaks(
@@ -115,36 +100,12 @@ DEVIATIONS = [
     ),
     breaks(
         "R4.2",
-        "clear resets the counters",
-        (f"{CACHE}.clear", "_let_go(*former)", "self.reset_stats(); _let_go(*former)"),
-    ),
-    breaks(
-        "R4.2",
         "what clear removes counts as evicted",
         (
             f"{CACHE}.clear",
             "_let_go(*former)",
             "self._evictions += len(former[0]); _let_go(*former)",
         ),
-    ),
-    breaks(
-        "R4.1",
-        "ttl is a read",
-        (
-            f"{CACHE}.ttl",
-            "key = arguments.plain_key(key)",
-            "key = arguments.plain_key(key)\nself.get(key)",
-        ),
-    ),
-    breaks(
-        "R4.1",
-        "a touch is a read",
-        (f"{CACHE}.touch", "life = self._life(ttl)", "life = self._life(ttl); self.get(key)"),
-    ),
-    breaks(
-        "R4.1",
-        "an add that fails is a hit",
-        (f"{CACHE}.add", "return False", "next(self._hits); return False"),
     ),
     breaks(
         "R4.2",
@@ -181,16 +142,6 @@ DEVIATIONS = [
     ),
     breaks(
         "R4.2",
-        "clear counts expirations",
-        (
-            f"{CACHE}.clear",
-            "with self._lock:\n    former = self._install_locked(OrderedDict(), ExpiryIndex())",
-            "self.cleanup()\nwith self._lock:"
-            "\n    former = self._install_locked(OrderedDict(), ExpiryIndex())",
-        ),
-    ),
-    breaks(
-        "R4.2",
         "an expired entry that is overwritten is not counted",
         (f"{CACHE}._store_locked", "if old[1] <= now:", "if False:"),
     ),
@@ -210,16 +161,6 @@ DEVIATIONS = [
         (f"{CACHE}._store_locked", "if old[1] <= now:", "if True:"),
     ),
     breaks(
-        "R4.3",
-        "size counts live entries only",
-        (f"{CACHE}.stats", "size = len(self._entries)", "size = len(self.keys())"),
-    ),
-    breaks(
-        "R4.3",
-        "len counts live entries only",
-        (f"{CACHE}.__len__", "return len(self._entries)", "return len(self.keys())"),
-    ),
-    breaks(
         "R4.4",
         "hits are counted in two steps without the lock",
         (
@@ -231,26 +172,75 @@ DEVIATIONS = [
             " self._hits = count(hits + 1)",
         ),
     ),
-    breaks(
-        "R4.5",
-        "stats reads hits at one moment and misses at another",
-        (
-            f"{CACHE}.stats",
-            "hits, misses = self._counted_locked()",
-            "hits = self._counted_locked()[0];"
-            # The sleep lets other threads read in between, or the defect would show by chance.
-            " time.sleep(0.0001);"  # part of the defect: hands the interpreter over
-            " misses = self._counted_locked()[1]",
-        ),
-    ),
-    breaks(
-        "R4.6",
-        "hit_rate is NaN before the first read",
-        ("stats.CacheStats.hit_rate", "0.0", "float('nan')"),
-    ),
-    breaks(
-        "R4.6",
-        "hit_rate is the ratio of hits to misses",
-        ("stats.CacheStats.hit_rate", "self.hits / reads", "self.hits / (self.misses or 1)"),
-    ),
 ]
+
+
+@DEVIATIONS.wrap("R4.1", "exists counts a read", "exists")
+def _(exists: Any, self: Any, key: str) -> bool:
+    return bool(exists(self, key) and self.get(key, self) is not None)
+
+
+@DEVIATIONS.wrap("R4.1", "a get_or_set with a bad factory was a read", "get_or_set")
+def _(get_or_set: Any, self: Any, key: str, factory: Any, *given: Any, **options: Any) -> Any:
+    if not callable(factory):
+        self.get(key)
+    return get_or_set(self, key, factory, *given, **options)
+
+
+@DEVIATIONS.wrap("R4.1", "ttl is a read", "ttl")
+def _(ttl: Any, self: Any, key: str) -> Any:
+    self.get(key)
+    return ttl(self, key)
+
+
+@DEVIATIONS.wrap("R4.1", "a touch is a read", "touch")
+def _(touch: Any, self: Any, key: str, *given: Any, **options: Any) -> Any:
+    self.get(key)
+    return touch(self, key, *given, **options)
+
+
+@DEVIATIONS.wrap("R4.1", "an add that fails is a hit", "add")
+def _(add: Any, self: Any, key: str, *given: Any, **options: Any) -> Any:
+    return add(self, key, *given, **options) or self.get(key) is self
+
+
+@DEVIATIONS.wrap("R4.2", "clear resets the counters", "clear")
+def _(clear: Any, self: Any) -> None:
+    clear(self)
+    self.reset_stats()
+
+
+@DEVIATIONS.wrap("R4.2", "clear counts expirations", "clear")
+def _(clear: Any, self: Any) -> None:
+    self.cleanup()
+    clear(self)
+
+
+@DEVIATIONS.wrap("R4.3", "size counts live entries only", "stats")
+def _(stats: Any, self: Any) -> Any:
+    return stats(self)._replace(size=len(self.keys()))
+
+
+@DEVIATIONS.wrap("R4.3", "len counts live entries only", "__len__")
+def _(length: Any, self: Any) -> int:
+    return len(self.keys())
+
+
+@DEVIATIONS.wrap("R4.5", "stats reads hits at one moment and misses at another", "stats")
+def _(stats: Any, self: Any) -> Any:
+    first = stats(self)
+    # Lets another thread read in between, or the defect would show by chance only.
+    time.sleep(0)  # part of the defect: hands the interpreter over
+    return first._replace(misses=stats(self).misses)
+
+
+@DEVIATIONS.patch("R4.6", "hit_rate is NaN before the first read")
+def _(cache: Any) -> None:
+    true = cache.CacheStats.hit_rate.fget
+    broken = property(lambda self: true(self) if self.hits + self.misses else float("nan"))
+    cache.CacheStats.hit_rate = broken
+
+
+@DEVIATIONS.patch("R4.6", "hit_rate is the ratio of hits to misses")
+def _(cache: Any) -> None:
+    cache.CacheStats.hit_rate = property(lambda self: self.hits / (self.misses or 1))

@@ -1,5 +1,6 @@
 """Caches whose globs mean something else."""
 
+import re
 from typing import Any
 
 from .deviation import Deviations, breaks
@@ -99,21 +100,6 @@ DEVIATIONS += [
         ),
     ),
     breaks(
-        "R5.2",
-        "the empty pattern matches all",
-        (f"{CACHE}.keys", "arguments.pattern(pattern)", "arguments.pattern(pattern) or '*'"),
-    ),
-    breaks(
-        "R5.2",
-        "the empty pattern matches nothing",
-        (f"{CACHE}.keys", "return matching", "return matching if pattern else []"),
-    ),
-    breaks(
-        "R5.2",
-        "no match gives None",
-        (f"{CACHE}.keys", "return matching", "return matching or None"),
-    ),
-    breaks(
         "R5.3",
         "keys lists what has expired",
         (
@@ -131,11 +117,6 @@ DEVIATIONS += [
         "R5.3",
         "delete_pattern counts what has expired",
         (f"{CACHE}._delete_unwritten", "if entry[1] is None or entry[1] > now:", "if True:"),
-    ),
-    breaks(
-        "R5.4",
-        "delete_pattern returns how many matched before",
-        (f"{CACHE}.delete_pattern", "return removed", "return removed + 1"),
     ),
     breaks(
         "R5.4",
@@ -171,25 +152,6 @@ DEVIATIONS += [
         "a slice of a large cache is left out",
         ("core._slices_of", "while items:", "while len(items) >= _SLICE or 0 < len(items) < 1000:"),
     ),
-    breaks(
-        "R5.8",
-        "escape forgets the backslash",
-        ("patterns", "'[*?\\\\[\\\\\\\\]'", "'[*?\\\\[]'"),
-    ),
-    breaks(
-        "R5.8",
-        "escape forgets the bracket",
-        ("patterns", "'[*?\\\\[\\\\\\\\]'", "'[*?\\\\\\\\]'"),
-    ),
-    breaks(
-        "R5.8",
-        "escape doubles the brackets, as glob.escape does",
-        (
-            "patterns.escape",
-            "_SPECIAL.sub('\\\\\\\\\\\\g<0>', text)",
-            "re.sub(r'([*?[])', r'[\\1]', text)",
-        ),
-    ),
 ]
 
 
@@ -201,3 +163,38 @@ def _(verb: Any, self: Any, pattern: Any = "*") -> Any:
 @DEVIATIONS.wrap("R5.5", "None is the pattern that matches all", "keys", "delete_pattern")
 def _(verb: Any, self: Any, pattern: Any = "*") -> Any:
     return verb(self, "*" if pattern is None else pattern)
+
+
+@DEVIATIONS.wrap("R5.2", "the empty pattern matches all", "keys")
+def _(keys: Any, self: Any, pattern: Any = "*") -> Any:
+    return keys(self, pattern if pattern != "" else "*")
+
+
+@DEVIATIONS.wrap("R5.2", "the empty pattern matches nothing", "keys")
+def _(keys: Any, self: Any, pattern: Any = "*") -> Any:
+    return keys(self, pattern) if pattern != "" else []
+
+
+@DEVIATIONS.wrap("R5.2", "no match gives None", "keys")
+def _(keys: Any, self: Any, pattern: Any = "*") -> Any:
+    return keys(self, pattern) or None
+
+
+@DEVIATIONS.wrap("R5.4", "delete_pattern returns how many matched before", "delete_pattern")
+def _(delete_pattern: Any, self: Any, pattern: str) -> int:
+    return int(delete_pattern(self, pattern)) + 1
+
+
+@DEVIATIONS.patch("R5.8", "escape forgets the backslash")
+def _(cache: Any) -> None:
+    cache.escape = lambda text: re.sub(r"([*?\[])", r"\\\1", text)
+
+
+@DEVIATIONS.patch("R5.8", "escape forgets the bracket")
+def _(cache: Any) -> None:
+    cache.escape = lambda text: re.sub(r"([*?\\])", r"\\\1", text)
+
+
+@DEVIATIONS.patch("R5.8", "escape doubles the brackets, as glob.escape does")
+def _(cache: Any) -> None:
+    cache.escape = lambda text: re.sub(r"([*?[])", r"[\1]", text)

@@ -1,5 +1,6 @@
 """Caches that stumble over what is rare."""
 
+import copy
 from typing import Any
 
 from .deviation import Deviations, breaks
@@ -76,42 +77,6 @@ DEVIATIONS += [
     breaks("R10.1", "a str subclass is asked for its text", (KEY, "str.__str__(key)", "str(key)")),
     breaks(
         "R10.1",
-        "get takes any key",
-        (f"{CACHE}.get", "if type(key) is not str:", "if False:"),
-        (f"{CACHE}._get_locking", "key = arguments.plain_key(key)", "pass"),
-    ),
-    breaks("R10.1", "set takes any key", (f"{CACHE}.set", "if type(key) is not str:", "if False:")),
-    breaks(
-        "R10.1",
-        "exists takes any key",
-        (f"{CACHE}.exists", "key = arguments.plain_key(key)", "pass"),
-    ),
-    breaks(
-        "R10.1", "ttl takes any key", (f"{CACHE}.ttl", "key = arguments.plain_key(key)", "pass")
-    ),
-    breaks(
-        "R10.1", "pop takes any key", (f"{CACHE}.pop", "key = arguments.plain_key(key)", "pass")
-    ),
-    breaks(
-        "R10.1", "touch takes any key", (f"{CACHE}.touch", "key = arguments.plain_key(key)", "pass")
-    ),
-    breaks(
-        "R10.1",
-        "replace takes any key",
-        (f"{CACHE}.replace", "key = arguments.plain_key(key)", "pass"),
-    ),
-    breaks(
-        "R10.1",
-        "increment takes any key",
-        (f"{CACHE}.increment", "key = arguments.plain_key(key)", "pass"),
-    ),
-    breaks(
-        "R10.1",
-        "get_many takes any key",
-        (f"{CACHE}.get_many", "arguments.plain_keys(keys)", "[*keys]"),
-    ),
-    breaks(
-        "R10.1",
         "a str is taken for its characters",
         ("arguments.plain_keys", "isinstance(keys, (str, bytes, bytearray))", "False"),
     ),
@@ -130,55 +95,6 @@ DEVIATIONS += [
         "the error for a missing item to delete holds the object asked for",
         (f"{MIXIN}.__delitem__", "arguments.plain_key(key)", "key"),
     ),
-    breaks("R10.1", "set_many takes any key", ("arguments.pairs", "plain_key(key)", "key")),
-    breaks(
-        "R10.1",
-        "delete_many takes any key",
-        (f"{CACHE}.delete_many", "arguments.plain_keys(keys)", "[*keys]"),
-    ),
-    breaks(
-        "R10.1",
-        "None is taken for absence by exists",
-        (
-            f"{CACHE}.exists",
-            "return self._live_locked(key, gone) is not None",
-            "entry = self._live_locked(key, gone)"
-            "\nreturn entry is not None and entry[0] is not None",
-        ),
-    ),
-    breaks(
-        "R10.1",
-        "None is taken for absence by add",
-        (
-            f"{CACHE}.add",
-            "self._live_locked(key, gone) is not None",
-            "(self._live_locked(key, gone) or (None,))[0] is not None",
-        ),
-    ),
-    breaks(
-        "R10.1",
-        "None is taken for absence by get",
-        (f"{CACHE}.get", "return value", "return default if value is None else value"),
-    ),
-    breaks(
-        "R10.1",
-        "None is taken for absence by pop",
-        (f"{CACHE}.pop", "return entry[0]", "return default if entry[0] is None else entry[0]"),
-    ),
-    breaks(
-        "R10.1",
-        "None is left out by get_many",
-        (
-            f"{CACHE}.get_many",
-            "if value is not _MISSING:",
-            "if value is not _MISSING and value is not None:",
-        ),
-    ),
-    breaks(
-        "R10.1",
-        "what is empty is left out by get_many",
-        (f"{CACHE}.get_many", "if value is not _MISSING:", "if value is not _MISSING and value:"),
-    ),
     breaks(
         "R10.1",
         "what is empty is made anew",
@@ -196,22 +112,8 @@ DEVIATIONS += [
     ),
     breaks(
         "R10.1",
-        "values are copied when they are set",
-        (
-            f"{CACHE}.set",
-            "checked = self._checked",
-            "checked = self._checked; import copy; value = copy.copy(value)",
-        ),
-    ),
-    breaks(
-        "R10.1",
         "values are copied when they are read",
         (READ, "return entry[0]", "return __import__('copy').deepcopy(entry[0])"),
-    ),
-    breaks(
-        "R10.1",
-        "pop copies",
-        (f"{CACHE}.pop", "return entry[0]", "return __import__('copy').copy(entry[0])"),
     ),
     breaks(
         "R10.1",
@@ -225,59 +127,9 @@ DEVIATIONS += [
         (READ, "return default", "return None if default is None else default"),
     ),
     breaks(
-        "R10.2", "pop gives None for any default", (f"{CACHE}.pop", "return default", "return None")
-    ),
-    breaks(
-        "R10.2",
-        "a missing item is None",
-        (f"{MIXIN}.__getitem__", "raise KeyError(arguments.plain_key(key))", "return None"),
-    ),
-    breaks(
-        "R10.2",
-        "the error for a missing item does not name it",
-        (
-            f"{MIXIN}.__getitem__",
-            "raise KeyError(arguments.plain_key(key))",
-            "raise KeyError('no such key')",
-        ),
-    ),
-    breaks(
-        "R10.2",
-        "a missing item is an IndexError",
-        (
-            f"{MIXIN}.__getitem__",
-            "raise KeyError(arguments.plain_key(key))",
-            "raise IndexError(key)",
-        ),
-    ),
-    breaks(
-        "R10.2",
-        "to delete a missing item is no error",
-        (f"{MIXIN}.__delitem__", "raise KeyError(arguments.plain_key(key))", "pass"),
-    ),
-    breaks(
-        "R10.2",
-        "get raises KeyError for None as default",
-        (
-            f"{CACHE}.get",
-            "return default",
-            "if default is None:\n    raise KeyError(key)\nreturn default",
-        ),
-    ),
-    breaks(
-        "R10.2",
-        "deleting an item leaves it",
-        (f"{MIXIN}.__delitem__", "self.delete(key)", "self.exists(key)"),
-    ),
-    breaks(
         "R10.3",
         "no reads divide by zero",
         ("stats.CacheStats.hit_rate", "self.hits / reads if reads else 0.0", "self.hits / reads"),
-    ),
-    breaks(
-        "R10.3",
-        "get_many of nothing is an error",
-        (f"{CACHE}.get_many", "gone: list[Entry] = []", "gone: list[Entry] = []; wanted[0]"),
     ),
     breaks(
         "R10.3",
@@ -314,11 +166,6 @@ DEVIATIONS += [
     ),
     breaks(
         "R10.3",
-        "to touch what is missing is an error",
-        (f"{CACHE}.touch", "return False", "raise KeyError(key)"),
-    ),
-    breaks(
-        "R10.3",
         "to decrement what is missing is an error",
         (f"{MIXIN}.decrement", "create=create", "create=False"),
     ),
@@ -351,33 +198,6 @@ DEVIATIONS += [
     ),
     breaks(
         "R10.4",
-        "a failing increment is a use",
-        (
-            f"{CACHE}.increment",
-            "value, deadline, slot = entry",
-            "value, deadline, slot = entry\nself._entries.move_to_end(key)",
-        ),
-    ),
-    breaks(
-        "R10.4",
-        "a failing increment removes the value",
-        (
-            f"{CACHE}.increment",
-            "value, deadline, slot = entry",
-            "value, deadline, slot = entry\nself._entries.pop(key)",
-        ),
-    ),
-    breaks(
-        "R10.4",
-        "an increment that is not to create creates",
-        (
-            f"{CACHE}.increment",
-            "raise KeyError(key)",
-            "self._store_locked(key, 0, self._default_life, gone); raise KeyError(key)",
-        ),
-    ),
-    breaks(
-        "R10.4",
         "a factory that fails leaves None",
         (
             f"{CACHE}._missed",
@@ -402,26 +222,12 @@ DEVIATIONS += [
     ),
     breaks(
         "R10.4",
-        "a get_or_set without a factory is a read",
-        (
-            f"{CACHE}.get_or_set",
-            "if not callable(factory):",
-            "if self.get(key) is not self and not callable(factory):",
-        ),
-    ),
-    breaks(
-        "R10.4",
         "cache[key] of a missing key is no read",
         (
             f"{MIXIN}.__getitem__",
             "value: V = self.get(key, _MISSING)",
             "value: V = self.get(key, _MISSING) if self.exists(key) else _MISSING",
         ),
-    ),
-    breaks(
-        "R10.4",
-        "to delete a missing item is a read",
-        (f"{MIXIN}.__delitem__", "self.delete(key)", "self.pop(key)"),
     ),
     breaks(
         "R10.4",
@@ -443,26 +249,6 @@ DEVIATIONS += [
     ),
     breaks(
         "R10.4",
-        "a load that finds no file empties the cache",
-        (
-            f"{CACHE}.load",
-            "header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)",
-            "os.path.exists(path) or self.clear()"
-            "\nheader, slices = snapshot.read(os.fspath(path), self._codec, self._secret)",
-        ),
-    ),
-    breaks(
-        "R10.4",
-        "a load that finds no file stores something",
-        (
-            f"{CACHE}.load",
-            "header, slices = snapshot.read(os.fspath(path), self._codec, self._secret)",
-            "if not os.path.exists(path):\n    self.set('a', 1)"
-            "\nheader, slices = snapshot.read(os.fspath(path), self._codec, self._secret)",
-        ),
-    ),
-    breaks(
-        "R10.4",
         "the thread begins before the arguments are looked at",
         (
             f"{CACHE}.__init__",
@@ -470,43 +256,6 @@ DEVIATIONS += [
             "sweeper.start(self, 60.0)\nforks._caches[0] = self"
             "\nself._max_size = arguments.size(max_size)",
         ),
-    ),
-    breaks(
-        "R10.5",
-        "an empty cache is false",
-        (f"{MIXIN}.__bool__", "return True", "return len(self) > 0"),
-    ),
-    breaks(
-        "R10.6",
-        "the error does not say what to do instead",
-        (
-            f"{MIXIN}.__reduce_ex__",
-            "' cannot be pickled or copied; use save(path) and load(path)'",
-            "' cannot be pickled or copied'",
-        ),
-    ),
-    breaks(
-        "R10.6",
-        "a cache that is pickled is an empty one",
-        (
-            f"{MIXIN}.__reduce_ex__",
-            '"""Refuse: a cache is neither pickled nor copied."""',
-            '"""Refuse: a cache is neither pickled nor copied."""\nreturn (DistributedCache, ())',
-        ),
-    ),
-    breaks(
-        "R10.6",
-        "a copy is the cache itself",
-        (
-            f"{MIXIN}.__reduce_ex__",
-            '"""Refuse: a cache is neither pickled nor copied."""',
-            '"""Refuse: a cache is neither pickled nor copied."""\nreturn \'cache\'',
-        ),
-    ),
-    breaks(
-        "R10.6",
-        "pickling a cache is a RuntimeError",
-        (f"{MIXIN}.__reduce_ex__", "TypeError", "RuntimeError"),
     ),
 ]
 
@@ -522,3 +271,252 @@ def _(cache: Any) -> None:
 @DEVIATIONS.patch("R10.5", "a cache has no hash")
 def _(cache: Any) -> None:
     cache.DistributedCache.__hash__ = None
+
+
+def as_text(key: Any) -> str:
+    """Return a key that is taken, whatever `key` is."""
+    return key if isinstance(key, str) else repr(key)
+
+
+@DEVIATIONS.wrap("R10.1", "get takes any key", "get")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "set takes any key", "set")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "exists takes any key", "exists")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "ttl takes any key", "ttl")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "pop takes any key", "pop")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "touch takes any key", "touch")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "replace takes any key", "replace")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "increment takes any key", "increment")
+def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
+    return verb(self, as_text(key), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "get_many takes any key", "get_many")
+def _(get_many: Any, self: Any, keys: Any) -> Any:
+    return get_many(self, [as_text(key) for key in keys])
+
+
+@DEVIATIONS.wrap("R10.1", "delete_many takes any key", "delete_many")
+def _(delete_many: Any, self: Any, keys: Any) -> Any:
+    return delete_many(self, [as_text(key) for key in keys])
+
+
+@DEVIATIONS.wrap("R10.1", "set_many takes any key", "set_many")
+def _(set_many: Any, self: Any, mapping: Any, *given: Any, **options: Any) -> Any:
+    plain = {as_text(key): value for key, value in mapping.items()}
+    return set_many(self, plain, *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "None is taken for absence by exists", "exists")
+def _(exists: Any, self: Any, key: Any) -> bool:
+    return bool(exists(self, key) and self.get(key) is not None)
+
+
+@DEVIATIONS.wrap("R10.1", "None is taken for absence by get", "get")
+def _(get: Any, self: Any, key: Any, default: Any = None) -> Any:
+    value = get(self, key, default)
+    return default if value is None else value
+
+
+@DEVIATIONS.wrap("R10.1", "None is taken for absence by pop", "pop")
+def _(pop: Any, self: Any, key: Any, default: Any = None) -> Any:
+    value = pop(self, key, default)
+    return default if value is None else value
+
+
+@DEVIATIONS.wrap("R10.1", "None is left out by get_many", "get_many")
+def _(get_many: Any, self: Any, keys: Any) -> Any:
+    found = get_many(self, keys)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+@DEVIATIONS.wrap("R10.1", "what is empty is left out by get_many", "get_many")
+def _(get_many: Any, self: Any, keys: Any) -> Any:
+    return {key: value for key, value in get_many(self, keys).items() if value}
+
+
+@DEVIATIONS.wrap("R10.1", "values are copied when they are set", "set")
+def _(set_: Any, self: Any, key: Any, value: Any, *given: Any, **options: Any) -> None:
+    set_(self, key, copy.copy(value), *given, **options)
+
+
+@DEVIATIONS.wrap("R10.1", "pop copies", "pop")
+def _(pop: Any, self: Any, key: Any, default: Any = None) -> Any:
+    return copy.copy(pop(self, key, default))
+
+
+@DEVIATIONS.wrap("R10.2", "pop gives None for any default", "pop")
+def _(pop: Any, self: Any, key: Any, default: Any = None) -> Any:
+    return pop(self, key)
+
+
+@DEVIATIONS.wrap("R10.2", "a missing item is None", "__getitem__")
+def _(getitem: Any, self: Any, key: Any) -> Any:
+    try:
+        return getitem(self, key)
+    except KeyError:
+        return None
+
+
+@DEVIATIONS.wrap("R10.2", "the error for a missing item does not name it", "__getitem__")
+def _(getitem: Any, self: Any, key: Any) -> Any:
+    try:
+        return getitem(self, key)
+    except KeyError:
+        raise KeyError("no such key") from None
+
+
+@DEVIATIONS.wrap("R10.2", "a missing item is an IndexError", "__getitem__")
+def _(getitem: Any, self: Any, key: Any) -> Any:
+    try:
+        return getitem(self, key)
+    except KeyError:
+        raise IndexError(key) from None
+
+
+@DEVIATIONS.wrap("R10.2", "to delete a missing item is no error", "__delitem__")
+def _(delitem: Any, self: Any, key: Any) -> None:
+    self.delete(key)
+
+
+@DEVIATIONS.wrap("R10.2", "get raises KeyError for None as default", "get")
+def _(get: Any, self: Any, key: Any, default: Any = None) -> Any:
+    if default is None and not self.exists(key):
+        raise KeyError(key)
+    return get(self, key, default)
+
+
+@DEVIATIONS.wrap("R10.2", "deleting an item leaves it", "__delitem__")
+def _(delitem: Any, self: Any, key: Any) -> None:
+    if not self.exists(key):
+        raise KeyError(key)
+
+
+@DEVIATIONS.wrap("R10.3", "get_many of nothing is an error", "get_many")
+def _(get_many: Any, self: Any, keys: Any) -> Any:
+    keys = list(keys)
+    return get_many(self, keys) if keys else max(keys)
+
+
+@DEVIATIONS.wrap("R10.3", "to touch what is missing is an error", "touch")
+def _(touch: Any, self: Any, key: Any, ttl: Any = None) -> Any:
+    if not touch(self, key, ttl):
+        raise KeyError(key)
+    return True
+
+
+@DEVIATIONS.wrap("R10.4", "an increment that is not to create creates", "increment")
+def _(increment: Any, self: Any, key: Any, amount: Any = 1, **options: Any) -> Any:
+    try:
+        return increment(self, key, amount, **options)
+    except KeyError:
+        self.set(key, 0)
+        raise
+
+
+@DEVIATIONS.wrap("R10.4", "a failing increment removes the value", "increment")
+def _(increment: Any, self: Any, key: Any, amount: Any = 1, **options: Any) -> Any:
+    try:
+        return increment(self, key, amount, **options)
+    except ValueError:
+        self.delete(key)
+        raise
+
+
+@DEVIATIONS.wrap("R10.4", "a failing increment is a use", "increment")
+def _(increment: Any, self: Any, key: Any, amount: Any = 1, **options: Any) -> Any:
+    try:
+        return increment(self, key, amount, **options)
+    except ValueError:
+        self.touch(key, self.ttl(key))
+        raise
+
+
+@DEVIATIONS.wrap("R10.4", "a get_or_set without a factory is a read", "get_or_set")
+def _(get_or_set: Any, self: Any, key: Any, factory: Any, *given: Any, **options: Any) -> Any:
+    if not callable(factory):
+        self.get(key)
+    return get_or_set(self, key, factory, *given, **options)
+
+
+@DEVIATIONS.wrap("R10.4", "to delete a missing item is a read", "__delitem__")
+def _(delitem: Any, self: Any, key: Any) -> None:
+    self.get(key)
+    delitem(self, key)
+
+
+@DEVIATIONS.wrap("R10.4", "a load that finds no file empties the cache", "load")
+def _(load: Any, self: Any, path: Any) -> None:
+    try:
+        load(self, path)
+    except FileNotFoundError:
+        self.clear()
+        raise
+
+
+@DEVIATIONS.wrap("R10.4", "a load that finds no file stores something", "load")
+def _(load: Any, self: Any, path: Any) -> None:
+    try:
+        load(self, path)
+    except FileNotFoundError:
+        self.set("a", 1)
+        raise
+
+
+@DEVIATIONS.wrap("R10.5", "an empty cache is false", "__bool__")
+def _(true: Any, self: Any) -> bool:
+    return len(self) > 0
+
+
+@DEVIATIONS.wrap("R10.6", "the error does not say what to do instead", "__reduce_ex__")
+def _(reduce: Any, self: Any, protocol: Any) -> Any:
+    raise TypeError("a cache cannot be pickled or copied")
+
+
+@DEVIATIONS.wrap("R10.6", "a cache that is pickled is an empty one", "__reduce_ex__")
+def _(reduce: Any, self: Any, protocol: Any) -> Any:
+    return type(self), ()
+
+
+@DEVIATIONS.wrap("R10.6", "a copy is the cache itself", "__reduce_ex__")
+def _(reduce: Any, self: Any, protocol: Any) -> Any:
+    return "cache"
+
+
+@DEVIATIONS.wrap("R10.6", "pickling a cache is a RuntimeError", "__reduce_ex__")
+def _(reduce: Any, self: Any, protocol: Any) -> Any:
+    raise RuntimeError("a cache cannot be pickled or copied; use save(path) and load(path)")
+
+
+@DEVIATIONS.wrap("R10.1", "None is taken for absence by add", "add")
+def _(add: Any, self: Any, key: Any, *given: Any, **options: Any) -> bool:
+    if self.exists(key) and self.get(key) is None:
+        self.delete(key)
+    return bool(add(self, key, *given, **options))
