@@ -344,11 +344,6 @@ DEVIATIONS.edit(
 )
 DEVIATIONS.edit(
     "redis_cache",
-    "a stored result leaves what is near",
-    (f"{CACHE}._lead", "self._outdated(key)", "pass"),
-)
-DEVIATIONS.edit(
-    "redis_cache",
     "what exists says is not said near",
     (f"{CACHE}.exists", "self._outdated(key)", "pass"),
 )
@@ -387,15 +382,15 @@ DEVIATIONS.edit(
 DEVIATIONS.edit(
     "remote/calls",
     "what is owed again while it is paid is forgotten",
-    (f"{CALLS}._paid", "owed.get(key) == debt", "key in owed"),
+    (f"{CALLS}._paid", "owed.get(key) is debt", "key in owed"),
 )
 DEVIATIONS.edit(
     "remote/calls",
     "names are forgotten before all of the namespace is owed",
     (
         f"{CALLS}.owe",
-        "self._patterns[self._everything] = self._debts\nself._names.clear()",
-        "self._names.clear()\nself._patterns[self._everything] = self._debts",
+        "self._patterns[self._everything] = object()\nself._names.clear()",
+        "self._names.clear()\nself._patterns[self._everything] = object()",
     ),
 )
 DEVIATIONS.edit(
