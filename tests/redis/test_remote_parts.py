@@ -547,6 +547,25 @@ def test_a_lease_is_renewed_though_the_thread_of_an_earlier_one_has_ended(wait_u
         assert wait_until(lambda: not renewers())
 
 
+def test_no_lock_is_held_while_a_lease_is_renewed(wait_until):
+    lock, came = threading.RLock(), []
+
+    def look():
+        with lock:
+            return True
+
+    def renew(name, token):
+        came.append(len(wait([pool.submit(look)], PATIENCE / 4).done))
+
+    leases = Leases(0.03, renew, lock)
+    with ThreadPoolExecutor(1) as pool:
+        with leases.holding(b"k", b"token"):
+            assert wait_until(lambda: came)
+        assert wait_until(lambda: not renewers())
+
+    assert set(came) == {1}
+
+
 def test_one_thread_renews_all_leases(wait_until):
     renewed, threads = [], set()
 
