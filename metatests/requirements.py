@@ -376,6 +376,13 @@ EXCEPTIONS = (
 # What is meant to be weaker than the record of the suites says, and why: a line as
 # `python -m metatests.inventory` prints it. A line that is no more true goes with the next change.
 LOWERED: dict[str, str] = {
+    "- 2/7 1 tests/test_parts.py::test_the_package_gives_its_public_names_and_no_others": (
+        "one name more; a starred tuple in a list counts as one value"
+    ),
+    "pragma cache/core.py 19": "one more branch that only a re-entrant call takes",
+    "size tests/test_growth.py::test_nothing_grows_by_one_kind_of_churn_alone 43": (
+        "MORE is 40 hours and was 60: memoize fills its memory in the first hours"
+    ),
     "size tests/test_memoize.py 5": "the cases of R11 are parameters of their tests",
     "exceptions CONDITIONAL 4": "R6.10 has a second test",
     "exceptions WHITE_BOX 3": "forks and calls in the middle of others compare what is inside",
