@@ -254,6 +254,25 @@ def test_idle_connections_are_dropped_where_another_server_may_have_come(
     assert way.dropped == dropped
 
 
+def test_of_the_connections_only_idle_ones_are_dropped(server):
+    client = server.client()
+    pool = client.connection_pool
+    used, idle = pool.get_connection(), pool.get_connection()
+
+    def number_of(connection):
+        connection.send_command("CLIENT", "ID")  # which connects anew where that is needed
+        return connection.read_response()
+
+    before = number_of(used), number_of(idle)
+    pool.release(idle)
+
+    link_to(client).drop_connections()
+
+    assert number_of(used) == before[0]
+    assert number_of(idle) != before[1]
+    client.close()
+
+
 def test_connections_are_dropped_in_a_call_too(calls_over, way, monkeypatch):
     """Their pool has a lock, and a finalizer may run while it is held."""
     calls, inside = calls_over(), []
