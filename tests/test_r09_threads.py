@@ -801,3 +801,15 @@ def test_the_lock_may_be_taken_again_by_its_holder(cache):
     cache.clear()
 
     assert cache.stats().size == len(cache)
+
+
+@pytest.mark.clause("R9.3")
+def test_a_write_during_the_factory_keeps_its_value_out_though_it_has_expired(cache, clock):
+    def factory():
+        cache.set("k", "written", ttl=1)
+        clock.tick(2)
+        return "made"
+
+    made = cache.get_or_set("k", factory)
+
+    assert (made, cache.exists("k")) == ("made", False)
