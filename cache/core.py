@@ -62,8 +62,9 @@ class DistributedCache(CacheMixin[V]):
     None means that they never expire. A daemon thread removes expired entries every
     `cleanup_interval` seconds, a millisecond at the least. `trust` lists what
     may be in snapshots beside plain data: classes, names of modules whose classes are trusted, and
-    a `Portable` for each class that is saved as plain data, such as a NumPy array. `secret` seals
-    snapshots.
+    a `Portable` for each class that is saved as plain data. "numpy" and "pandas" there stand for
+    arrays, frames, series, indexes and scalars, and for nothing else of these libraries. `secret`
+    seals snapshots.
 
     Keys are str, values anything; values are handed out as they are, not copied. Bad arguments
     are a TypeError or ValueError before anything changes.

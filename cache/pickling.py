@@ -9,7 +9,8 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from .errors import SnapshotError
-from .trust import FORMER_MODULES, PACKED, PLAIN_TYPES, Trust, name_of
+from .portable import name_of
+from .trust import FORMER_MODULES, PACKED, PLAIN_TYPES, Trust, ready_made
 
 _PROTOCOL = 5
 _ATTEMPTS = 10  # to pickle a value that other threads are changing
@@ -187,6 +188,8 @@ class _Pickler(pickle.Pickler):
         if portable is not None:
             try:
                 data = portable.dump(value)
+            except SnapshotError as error:
+                raise SnapshotError(f"the dump of {portable.name}: {error}") from error
             except Exception as error:
                 name = type(error).__name__
                 raise SnapshotError(f"the dump of {portable.name} raised {name}") from error
@@ -224,6 +227,10 @@ _Reduced = dict[int, tuple[Any, Any]]
 def _refusal(refused: Any, writer: Any = None) -> str:
     """Return why a value cannot be saved, and what would help."""
     text = f"{name_of(refused)} is neither plain data nor trusted"
+    ready = ready_made(refused if writer is None else type(writer))
+    if ready is not None:
+        package = ready.name.partition(".")[0]
+        return f"{ready.name} is not trusted; to save it pass trust=[{package!r}]"
     if writer is not None:
         kind = type(writer)
         return (

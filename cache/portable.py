@@ -6,6 +6,11 @@ from typing import Any, Generic, TypeVar
 K = TypeVar("K")
 
 
+def name_of(thing: Any) -> str:
+    """Return module and qualified name of a class or function."""
+    return f"{thing.__module__}.{thing.__qualname__}"
+
+
 class Portable(Generic[K]):
     """A class for `trust`, with functions that turn its instances into plain data and back.
 
@@ -13,19 +18,12 @@ class Portable(Generic[K]):
     `load(data)` gets equal data and returns an instance of `kind`. Both serve exactly `kind`, no
     subclass. The file names `kind`, never the functions: only a cache whose `trust` has a
     `Portable` of that class calls them. What they raise is a SnapshotError that names key and
-    class. The file may come from somebody else, so `load` must check what it gets.
+    class; the text of a SnapshotError that they raise is kept. The file may come from somebody
+    else, so `load` must check what it gets.
 
-    NumPy arrays, whatever their dtype, order and shape; arrays of Python objects are refused:
+        cache = DistributedCache(trust=[Portable(Point, Point.to_dict, Point.from_dict)])
 
-        def dump(array):
-            file = io.BytesIO()
-            numpy.save(file, array, allow_pickle=False)
-            return file.getvalue()
-
-        def load(data):
-            return numpy.load(io.BytesIO(data), allow_pickle=False)
-
-        cache = DistributedCache(trust=[Portable(numpy.ndarray, dump, load)])
+    NumPy and pandas need none: `trust=["numpy", "pandas"]` is enough.
     """
 
     __slots__ = ("dump", "kind", "load", "name")
@@ -41,7 +39,7 @@ class Portable(Generic[K]):
         self.kind = kind
         self.dump = dump
         self.load = load
-        self.name = f"{kind.__module__}.{kind.__qualname__}"  # its name in the file
+        self.name = name_of(kind)  # its name in the file
 
     def __repr__(self) -> str:
         """Name the class."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .errors import SnapshotError
-from .trust import PACKED, Trust, name_of
+from .portable import name_of
+from .trust import PACKED, Trust
 
 # The unpickler in pure Python: slower, but its single steps can be overridden.
 _PureUnpickler: Any = pickle._Unpickler
