@@ -808,6 +808,7 @@ def test_a_write_during_the_factory_keeps_its_value_out_though_it_has_expired(ca
     def factory():
         cache.set("k", "written", ttl=1)
         clock.tick(2)
+        cache.cleanup()
         return "made"
 
     made = cache.get_or_set("k", factory)
