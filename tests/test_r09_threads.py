@@ -814,3 +814,17 @@ def test_a_write_during_the_factory_keeps_its_value_out_though_it_has_expired(ca
     made = cache.get_or_set("k", factory)
 
     assert (made, cache.exists("k")) == ("made", False)
+
+
+@pytest.mark.clause("R9.3")
+def test_a_write_during_the_factory_keeps_its_value_out_though_it_was_evicted(make_cache):
+    cache = make_cache(max_size=1)
+
+    def factory():
+        cache.set("k", "written")
+        cache.set("other", 1)
+        return "made"
+
+    made = cache.get_or_set("k", factory)
+
+    assert (made, cache.keys()) == ("made", ["other"])
