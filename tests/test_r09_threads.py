@@ -816,7 +816,7 @@ def test_a_write_during_the_factory_keeps_its_value_out_though_it_has_expired(ca
     assert (made, cache.exists("k")) == ("made", False)
 
 
-@pytest.mark.clause("R9.3")
+@pytest.mark.clause("R9.3", "R2.2")
 def test_a_write_during_the_factory_keeps_its_value_out_though_it_was_evicted(make_cache):
     cache = make_cache(max_size=1)
 
