@@ -8,6 +8,7 @@ import re
 import pytest
 
 from cache import atomic_file
+from tests.disk import Disk
 
 
 def fill(file):
@@ -141,6 +142,38 @@ def test_a_close_that_fails_is_no_error_after_the_flush(tmp_path, monkeypatch):
     atomic_file.write(tmp_path / "s", fill)
 
     assert (tmp_path / "s").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("old", [b"old", None], ids=["old file", "no file"])
+@pytest.mark.parametrize("size", [5, 1 << 20], ids=["small", "large"])
+def test_a_power_cut_at_any_step_leaves_the_old_file_or_the_new_one(
+    tmp_path, monkeypatch, litter, old, size
+):
+    path = tmp_path / "s"
+    if old is not None:
+        path.write_bytes(old)
+    disk = Disk(monkeypatch, tmp_path)
+
+    def fill(file):
+        for _ in range(3):
+            file.write(b"x" * size)
+            os.fchmod(file.fileno(), 0o600)  # a call, so that the disk looks at the file
+
+    atomic_file.write(path, fill)
+
+    assert disk.faults("s", old, b"x" * 3 * size) == []
+
+
+def test_a_power_cut_after_a_failed_flush_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "s"
+    path.write_bytes(b"old")
+    disk = Disk(monkeypatch, tmp_path)
+    monkeypatch.setattr(os, "fsync", refusing(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output"):
+        atomic_file.write(path, fill)
+
+    assert disk.faults("s", b"old", b"old") == []
 
 
 def refusing(number):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cache import SnapshotError
+from tests.disk import Disk
 
 JOIN = 30
 
@@ -200,6 +201,18 @@ def test_a_file_is_flushed_before_it_is_renamed_and_the_folder_after(cache, path
     cache.save(path)
 
     assert steps == ["flush", "rename", "flush folder"]
+
+
+@pytest.mark.clause("R6.4")
+def test_a_power_cut_at_any_step_leaves_the_old_snapshot_or_the_new_one(cache, path, monkeypatch):
+    cache.save(path)
+    old = path.read_bytes()
+    cache.set("k", "x" * 100_000)
+    disk = Disk(monkeypatch, path.parent)
+
+    cache.save(path)
+
+    assert disk.faults(path.name, old, path.read_bytes()) == []
 
 
 @pytest.mark.clause("R6.4")
