@@ -613,6 +613,7 @@ VISIBLE = {"a marker added"}  # no test is weaker for it, but the record shows i
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", EDITS)
 def test_an_edit_is_noticed_in_every_suite_that_it_fits(kind):
     edit, fitted = EDITS[kind], 0
@@ -654,6 +655,7 @@ def copied(tmp_path_factory):
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
@@ -675,7 +677,7 @@ def test_the_command_fails_after_an_edit_and_not_before(copied, file, old, new):
     (copied / file).write_text(text, "utf-8")
     try:
         run = [sys.executable, "-m", "pytest", "-qx", "metatests/test_suites.py", MODULES]
-        done = subprocess.run(run, cwd=copied, capture_output=True, timeout=100)
+        done = subprocess.run(run, cwd=copied, capture_output=True, timeout=500)
     finally:
         (copied / file).write_text(original, "utf-8")
 
