@@ -19,7 +19,7 @@ from cache.plain import Codec
 from cache.remote import lives
 from cache.remote.calls import Calls
 from cache.remote.leases import Leases
-from cache.remote.link import ClusterLink, failure, link_to
+from cache.remote.link import Bell, ClusterLink, failure, link_to
 from cache.remote.names import Names
 from cache.remote.nodes import ask_one_at_a_time
 from cache.remote.values import Values
@@ -850,3 +850,19 @@ def test_after_one_asked_in_vain_for_the_slots_owners_the_next_one_asks():
 def test_a_bell_without_a_server_leaves_nothing_open():
     with redis.Redis(port=1) as client, pytest.raises(redis.ConnectionError):
         link_to(client).bell(b"k")
+
+
+def test_a_bell_that_hears_nothing_of_its_subscription_is_closed():
+    closed = []
+
+    def cut(timeout):
+        raise redis.ConnectionError("cut")
+
+    pubsub = SimpleNamespace(
+        subscribe=lambda channel: None, get_message=cut, close=lambda: closed.append(True)
+    )
+
+    with pytest.raises(redis.ConnectionError):
+        Bell(pubsub, b"k")
+
+    assert closed == [True]
