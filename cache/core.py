@@ -911,8 +911,9 @@ class DistributedCache(CacheMixin[V]):
                 self._journals.pop(id(written))
         if not self._noting:
             # A hit of another thread had recorded its key, and was about to replay it.
-            while self._uses:
-                self._replay_locked()
+            with self._lock:
+                while self._uses:
+                    self._replay_locked()
         if not self._closed:
             self._end_cleanup, self._cleans = sweeper.start(self, self._cleanup_interval)
 

@@ -16,7 +16,6 @@ import cache
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.timeout(300)  # programs of their own, on a machine that may be busy
 IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
 
 
@@ -61,12 +60,14 @@ def sdist(tree, tmp_path_factory):
     return root
 
 
+@pytest.mark.timeout(300)
 def test_the_sdist_holds_every_file_of_the_project(sdist):
     missing = {str(path) for path in sources() if not (sdist / path).is_file()}
 
     assert missing == set()
 
 
+@pytest.mark.timeout(300)
 def test_the_suites_run_from_the_sdist(sdist):
     command = [sys.executable, "-m", "pytest", "-q", "tests/test_r10_edges.py", "--clauses=R10.2"]
     environment = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
@@ -79,6 +80,7 @@ def test_the_suites_run_from_the_sdist(sdist):
     assert re.search(r"^R10\.2 +[1-9]", ended.stdout, re.MULTILINE)
 
 
+@pytest.mark.timeout(300)
 def test_the_wheel_holds_the_package_and_nothing_else(tree, tmp_path):
     (archive,) = tree.glob("dist/*.whl")
 
@@ -90,6 +92,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tree, tmp_path):
     }
 
 
+@pytest.mark.timeout(300)
 def test_the_version_of_the_package_is_that_of_the_distribution(sdist):
     said = re.search(r"^Version: (.+)$", (sdist / "PKG-INFO").read_text(), re.MULTILINE)
 
@@ -97,6 +100,7 @@ def test_the_version_of_the_package_is_that_of_the_distribution(sdist):
     assert said[1] == cache.__version__
 
 
+@pytest.mark.timeout(300)
 def test_what_building_leaves_in_the_tree_is_ignored(tree):
     left = {path.relative_to(tree) for path in tree.iterdir()} - {
         Path(path.parts[0]) for path in sources()
@@ -105,6 +109,7 @@ def test_what_building_leaves_in_the_tree_is_ignored(tree):
     assert {str(path) for path in left if not is_ignored(path)} == set()
 
 
+@pytest.mark.timeout(300)
 def test_help_shows_no_machinery_of_typing():
     shown = pydoc.plain(pydoc.render_doc(cache.DistributedCache))
 

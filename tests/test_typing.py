@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.timeout(300)  # programs of their own, on a machine that may be busy
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 PROGRAMS = {
@@ -45,20 +44,24 @@ def complaints(tmp_path_factory):
 
 
 @pytest.mark.parametrize("program", ["first_example", "all_examples"])
+@pytest.mark.timeout(300)
 def test_the_examples_of_the_readme_pass(complaints, program):
     assert complaints[program] == []
 
 
+@pytest.mark.timeout(300)
 def test_an_engine_that_lacks_verbs_is_refused(complaints):
     (complaint,) = complaints["engine_without_verbs"]
 
     assert complaint.startswith('Cannot instantiate abstract class "Engine"')
 
 
+@pytest.mark.timeout(300)
 def test_an_engine_whose_verb_has_another_signature_is_refused(complaints):
     assert [text for text in complaints["engine_of_other_signature"] if '"delete"' in text] != []
 
 
+@pytest.mark.timeout(300)
 def test_a_value_of_another_type_than_the_caches_is_refused(complaints):
     (complaint,) = complaints["value_of_another_type"]
 

@@ -54,7 +54,7 @@ class Churn:
             self.cache.set(f"owed{self.number}", 1)
         self.client.config_set("maxmemory", 0)
 
-    def round(self, seconds):
+    def churned(self, seconds):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.turn()
@@ -80,7 +80,7 @@ def churn(server):
     ],
 )
 def test_from_the_third_round_on_nothing_grows(churn, rounds, seconds):
-    assert grown([churn.round(seconds) for _ in range(rounds)]) == {}
+    assert grown([churn.churned(seconds) for _ in range(rounds)]) == {}
 
 
 def test_a_table_that_keeps_every_key_is_seen_to_grow(churn, monkeypatch):
@@ -89,6 +89,6 @@ def test_a_table_that_keeps_every_key_is_seen_to_grow(churn, monkeypatch):
     turn = churn.turn
     monkeypatch.setattr(churn, "turn", lambda: (seen.append(churn.number), turn()))
 
-    found = grown([churn.round(0.05) for _ in range(9)])
+    found = grown([churn.churned(0.05) for _ in range(9)])
 
     assert any(path.endswith(".seen") for path in found)
