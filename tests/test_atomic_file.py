@@ -1,5 +1,6 @@
 """A file that is written whole or not at all: what stands beside it, and what errors leave."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -63,6 +64,46 @@ def test_a_file_that_is_being_written_is_no_litter(tmp_path, litter):
         atomic_file.write(tmp_path / "s", fill)
 
         assert litter.exists()
+
+
+@pytest.mark.parametrize("step", ["fill", "fsync", "replace"])
+def test_another_writer_of_the_same_target_leaves_this_ones_file(tmp_path, monkeypatch, step):
+    mine, after = [], []
+
+    def write_as_another(*_):
+        mine.extend(os.listdir(tmp_path))
+        monkeypatch.undo()
+        atomic_file.write(tmp_path / "s", lambda file: file.write(b"another's"))
+        after.extend(os.listdir(tmp_path))
+
+    def meddling(real):
+        def call(*args):
+            write_as_another()
+            return real(*args)
+
+        return call
+
+    if step == "fill":
+        atomic_file.write(tmp_path / "s", write_as_another)
+    else:
+        monkeypatch.setattr(os, step, meddling(getattr(os, step)))
+        with contextlib.suppress(FileNotFoundError):
+            atomic_file.write(tmp_path / "s", fill)
+
+    assert sorted(after) == sorted([*mine, "s"])
+
+
+def test_the_file_is_the_owners_alone_before_anything_is_written_to_it(tmp_path):
+    modes = []
+    former = os.umask(0)
+    try:
+        atomic_file.write(
+            tmp_path / "s", lambda file: modes.append(os.fstat(file.fileno()).st_mode & 0o777)
+        )
+    finally:
+        os.umask(former)
+
+    assert modes == [0o600]
 
 
 def test_a_link_is_no_litter(tmp_path):
