@@ -203,6 +203,15 @@ def test_a_file_is_flushed_before_it_is_renamed_and_the_folder_after(cache, path
     assert steps == ["flush", "rename", "flush folder"]
 
 
+@pytest.mark.clause("R6.1", "R6.3")
+def test_a_value_of_megabytes_keeps_its_place_among_small_ones(cache, path):
+    cache.set_many({"a": 1, "large": bytes(3_000_000), "z": 2})
+
+    cache.save(path)
+
+    assert [row[0] for row in unpickled(path)[1]] == ["a", "large", "z"]
+
+
 @pytest.mark.clause("R6.4")
 def test_a_power_cut_at_any_step_leaves_the_old_snapshot_or_the_new_one(cache, path, monkeypatch):
     cache.save(path)
