@@ -12,6 +12,7 @@ import inspect
 import io
 import ipaddress
 import math
+import os
 import pathlib
 import subprocess
 import threading
@@ -591,7 +592,7 @@ def test_keys_are_the_same_in_every_process(program):
     outputs = {
         subprocess.run(
             program(PROGRAM),
-            env={"PYTHONHASHSEED": str(seed)},
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
             capture_output=True,
             text=True,
             check=True,
