@@ -130,13 +130,18 @@ def churn(make_cache, clock, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "hours", [24, pytest.param(30 * 24, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+    "hours",
+    [
+        pytest.param(24, marks=pytest.mark.timeout(300)),
+        pytest.param(30 * 24, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_from_the_third_hour_on_nothing_grows(churn, hours):
     assert grown(churn.hours(hours)) == {}
 
 
 @pytest.mark.parametrize("kind", Churn.KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.timeout(300)
 def test_nothing_grows_by_one_kind_of_churn_alone(churn, kind):
     assert grown(churn.hours(12, [kind], MORE)) == {}
 
@@ -167,6 +172,7 @@ LEAKS = {
 
 
 @pytest.mark.parametrize("leak", LEAKS)
+@pytest.mark.timeout(300)
 def test_a_cache_that_leaks_is_seen_to_grow(churn, monkeypatch, leak):
     kind, method, leaking, where = LEAKS[leak]
     monkeypatch.setattr(kind, method, leaking)

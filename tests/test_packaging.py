@@ -16,11 +16,10 @@ import cache
 
 ROOT = Path(__file__).parents[1]
 
-IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
-
 
 def is_ignored(path):
-    return any(fnmatch.fnmatch(part, name) for part in path.parts for name in IGNORED)
+    names = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
+    return any(fnmatch.fnmatch(part, name) for part in path.parts for name in names)
 
 
 def sources():
