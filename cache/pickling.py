@@ -202,9 +202,9 @@ class _Pickler(pickle.Pickler):
             return zoneinfo.ZoneInfo, (value.key,)  # its own reducer uses getattr
         reducer = copyreg.dispatch_table.get(kind)
         how = reducer(value) if reducer is not None else value.__reduce_ex__(_PROTOCOL)
-        if isinstance(how, tuple):
-            how = *how[:3], *(None if each is None else list(each) for each in how[3:5]), *how[5:]
-        return how
+        if not isinstance(how, tuple):  # `load` resolves the names of classes alone
+            raise SnapshotError(f"{name_of(kind)} is pickled by the name of an object: {how}")
+        return *how[:3], *(None if each is None else list(each) for each in how[3:5]), *how[5:]
 
     def _writer(self, function: Any) -> Any:
         """Return the object that a call of `function` is to recreate, if any."""

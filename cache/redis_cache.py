@@ -622,7 +622,7 @@ class RedisCache(CacheMixin[V]):
         make = partial(results.make, key, factory, store_if)
         if self._calls.inside() or self._flights.inside():
             value, keep = make()
-            if keep:
+            if keep:  # pragma: no branch - a re-entrant call with a store_if
                 self.add(key, value, ttl)
             return value
         flight, leading = self._flights.join(key)

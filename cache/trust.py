@@ -134,7 +134,7 @@ class Trust:
         if found is None and _package(name) in self._packages:
             try:
                 return _ready(_package(name)).get(name)
-            except ImportError as error:
+            except ImportError as error:  # pragma: no cover - the library is here in the tests
                 raise SnapshotError(f"{name} cannot be loaded: {error.name} is missing") from error
         return found
 

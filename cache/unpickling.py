@@ -210,7 +210,8 @@ def _holds(item: Any, wanted: list[Any]) -> bool:
         value = waiting.pop()
         if id(value) in targets:
             return True
-        if id(value) not in seen and not isinstance(value, type):
+        # Whether an object is met twice is the collector's to say.
+        if id(value) not in seen and not isinstance(value, type):  # pragma: no branch
             seen[id(value)] = value
             waiting += gc.get_referents(value)
     return False

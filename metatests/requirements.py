@@ -378,6 +378,11 @@ EXCEPTIONS = (
 # What is meant to be weaker than the record of the suites says, and why: a line as
 # `python -m metatests.inventory` prints it. A line that is no more true goes with the next change.
 LOWERED: dict[str, str] = {
+    "pragma cache/redis_cache.py 2": "a re-entrant call with a store_if",
+    "pragma cache/unpickling.py 1": "whether an object is met twice is the collector's to say",
+    "pragma cache/trust.py 1": "the library is here in the tests",
+    "pragma cache/pandas_portables.py 1": "pandas 3 makes no zones of pytz",
+    "pragma cache/snapshot.py 1": "the unpickler's stack also has what is not a row yet",
     "- 1/3 0+2 tests/redis/test_growth_on_servers.py::test_from_the_third_round_on_nothing_grows": (
         "seconds of real time show noise: it is for minutes, in the soak"
     ),

@@ -21,7 +21,18 @@ from random import Random
 import pytest
 
 import cache as cache_package
-from cache import SnapshotError, core, expiry, patterns, plain, room, snapshot, sweeper, trust
+from cache import (
+    DistributedCache,
+    SnapshotError,
+    core,
+    expiry,
+    patterns,
+    plain,
+    room,
+    snapshot,
+    sweeper,
+    trust,
+)
 from cache.expiry import FULL, ExpiryIndex
 
 
@@ -1076,3 +1087,11 @@ def test_a_hit_waits_for_nobody_who_is_inside(cache, tmp_path, verb):
         holder.submit(cache._lock.release).result(30)
 
     assert done == {call}
+
+
+def test_a_call_from_inside_stores_nothing_that_store_if_refuses():
+    with DistributedCache() as cache:
+        with cache._lock:
+            made = cache.get_or_set("k", int, store_if=bool)
+
+        assert (made, cache.exists("k")) == (0, False)

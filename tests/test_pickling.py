@@ -267,3 +267,39 @@ def test_state_for_what_stands_for_a_portable_is_refused():
 
     with pytest.raises(SnapshotError, match=r"state for types\.MappingProxyType is refused"):
         CODEC.loads(data)
+
+
+class Global:
+    """A class whose instance is pickled as the name of a global."""
+
+    def __reduce__(self):
+        return "GLOBAL"
+
+
+GLOBAL = Global()
+
+
+def remake():
+    raise AssertionError("called")
+
+
+class Remade:
+    """A class whose instances are pickled by a function."""
+
+    def __reduce__(self):
+        return remake, ()
+
+
+def test_an_instance_that_is_pickled_by_its_name_is_refused():
+    with pytest.raises(SnapshotError, match=r"Global is pickled by the name of an object: GLOBAL"):
+        plain.Codec([Global]).dumps([GLOBAL])
+
+
+def test_an_instance_that_a_function_recreates_is_refused_with_the_remedy():
+    with pytest.raises(SnapshotError, match=r"Remade is pickled by a function.*Portable\(Remade"):
+        plain.Codec([Remade]).dumps([Remade()])
+
+
+def test_a_function_is_refused():
+    with pytest.raises(SnapshotError, match="remake is neither plain data nor trusted"):
+        plain.Codec().dumps([remake])
