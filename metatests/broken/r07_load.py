@@ -1,12 +1,14 @@
 """Caches that bring back something else, or run what they find."""
 
 from .deviation import breaks
+from .lock import held
 
-CACHE = "core.DistributedCache"
-LOAD = f"{CACHE}.load"
+LOAD = "memory/cache.DistributedCache.load"
+CLEAR = "memory/cache.DistributedCache.clear"
 RESOLVE = "trust.Trust.resolve"
 CHECK = "snapshot._check"
-COUNT = "self._count_from_locked(header['hits'], header['misses'], header['evictions'],"
+FILL = "fresh._fill(keys, values, ends, -epoch, now)"
+SWAP = "self._swap(fresh, True)"
 
 DEVIATIONS = [
     breaks(
@@ -14,120 +16,108 @@ DEVIATIONS = [
         "load merges the snapshot into what is there",
         (
             LOAD,
-            "former = self._install_locked(entries, expiry)",
-            "for key, entry in self._entries.items():"
-            "\n    entry[1] or entries.setdefault(key, entry)"
-            "\nformer = self._install_locked(entries, expiry)",
+            SWAP,
+            "for key in self.keys():\n    fresh.add(key, self.peek(key))\nself._swap(fresh, True)",
         ),
     ),
     breaks(
         "R7.1",
         "lives begin anew when they are loaded",
-        (LOAD, "life = end - wall", "life = end - header['saved_at']"),
+        (
+            LOAD,
+            FILL,
+            "begun = now + epoch - header['saved_at']"
+            "\nends = [end and (end + begun if end - epoch > now else end) for end in ends]"
+            f"\n{FILL}",
+        ),
     ),
     breaks(
         "R7.1",
         "the life left is by the time of the save",
-        (LOAD, "(monotonic(), time.time())", "(monotonic(), header['saved_at'])"),
+        (LOAD, FILL, "fresh._fill(keys, values, ends, now - header['saved_at'], now)"),
     ),
     breaks(
         "R7.1",
         "loaded entries never expire",
-        (LOAD, "if end is None:", "if True:"),
+        (LOAD, FILL, "fresh._fill(keys, values, [None] * len(ends), -epoch, now)"),
     ),
     breaks(
         "R7.1",
         "the order of use is turned around",
-        (
-            LOAD,
-            "with self._lock:\n    former = self._install_locked(entries, expiry)"
-            "\n    self._count_from_locked(header['hits'], header['misses'],"
-            " header['evictions'], header['expirations'])",
-            "entries = OrderedDict(reversed(entries.items()))\nwith self._lock:"
-            "\n    former = self._install_locked(entries, expiry)"
-            "\n    self._count_from_locked(header['hits'], header['misses'],"
-            " header['evictions'], header['expirations'])",
-        ),
+        (LOAD, FILL, "fresh._fill(keys[::-1], values[::-1], ends[::-1], -epoch, now)"),
     ),
     breaks(
         "R7.1",
         "load empties the cache first",
         (
             LOAD,
-            "now, wall = (monotonic(), time.time())",
-            "self.clear()\nnow, wall = (monotonic(), time.time())",
+            "epoch, now = (self._epoch(), self._now())",
+            "self.clear()\nepoch, now = (self._epoch(), self._now())",
         ),
     ),
     breaks(
         "R7.1",
         "cleanup does not know of loaded deadlines",
-        (LOAD, "expiry.buckets[slot][key] = key", "pass"),
+        ("memory/_store_py.Store._fill", "self._file(key, end + offset)", "pass"),
     ),
     breaks(
         "R7.2",
         "what has expired comes back for a second",
         (
             LOAD,
-            "if end > wall:\n    life = end - wall\n    deadline = now + life"
-            "\n    slot = expiry.slot_for(deadline, life)"
-            "\n    entries[key] = (value, deadline, slot)"
-            "\n    expiry.buckets[slot][key] = key",
-            "life = max(end - wall, 1)\ndeadline = now + life"
-            "\nslot = expiry.slot_for(deadline, life)\nentries[key] = (value, deadline, slot)"
-            "\nexpiry.buckets[slot][key] = key",
+            FILL,
+            f"ends = [end and max(end, now + epoch + 1) for end in ends]\n{FILL}",
         ),
     ),
     breaks(
         "R7.2",
         "what has expired in between counts as expirations",
-        (
-            LOAD,
-            "header['expirations']",
-            "header['expirations'] + header['entries'] - len(entries)",
-        ),
+        (LOAD, "header['expirations']", "header['expirations'] + header['entries'] - len(fresh)"),
     ),
     breaks(
         "R7.3",
         "counters stay as they were",
-        (LOAD, f"{COUNT} header['expirations'])", "pass"),
+        (LOAD, SWAP, "self._swap(fresh, False)"),
     ),
     breaks(
         "R7.3",
         "saved counters are added",
-        (
-            LOAD,
-            "header['misses']",
-            "header['misses'] + self._counted_locked()[1]",
-        ),
+        (LOAD, "header['misses']", "header['misses'] + self._counters()[1]"),
     ),
     breaks(
         "R7.3",
         "evictions are not restored",
-        (LOAD, "header['evictions']", "self._evictions"),
+        (LOAD, "header['evictions']", "self._counters()[2]"),
     ),
     breaks(
         "R7.4",
         "the oldest entries of a larger snapshot stay",
         (
             LOAD,
-            "kept.extend((row for row in rows if row[2] is None or row[2] > wall))",
-            "kept.extend(islice(rows, self._max_size))",
+            FILL,
+            "room = self._max_size - len(fresh)"
+            "\nfresh._fill(keys[:room], values[:room], ends[:room], -epoch, now)",
         ),
     ),
     breaks(
         "R7.4",
         "a larger snapshot overfills the cache",
-        (LOAD, "if header['entries'] > self._max_size:", "if False:"),
+        (LOAD, "Store(self._max_size)", "Store(max(header['entries'], self._max_size))"),
     ),
     breaks(
         "R7.4",
         "what a smaller cache leaves out counts as evicted",
-        (LOAD, "header['evictions']", "header['evictions'] + header['entries'] - len(entries)"),
+        (LOAD, "header['evictions']", "header['evictions'] + header['entries'] - len(fresh)"),
     ),
     breaks(
         "R7.4",
         "expired entries take the place of live ones",
-        (LOAD, "row[2] is None or row[2] > wall", "True"),
+        (
+            LOAD,
+            FILL,
+            "most = self._max_size"
+            "\nfresh._fill(keys[-most:], values[-most:], ends[-most:], -epoch, now)",
+        ),
     ),
     breaks(
         "R7.5",
@@ -501,28 +491,10 @@ DEVIATIONS = [
     breaks(
         "R7.9",
         "the former content is released at once",
-        (
-            "core._let_go",
-            "while entries:\n        _taken(entries.popitem, entries)",
-            "entries.clear()",
-        ),
+        (LOAD, "while fresh._release():", "while False:"),
+        (CLEAR, "while former._release():", "while False:"),
     ),
-    breaks(
-        "R7.9",
-        "load reads the file under the lock",
-        (
-            LOAD,
-            "if header['entries'] > self._max_size:"
-            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
-            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
-            "\n    slices = _columns_of(kept)",
-            "if header['entries'] > self._max_size:"
-            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
-            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
-            "\n    slices = _columns_of(kept)\nself._acquire()",
-        ),
-        (LOAD, "_let_go(*former)", "self._release(); _let_go(*former)"),
-    ),
+    held("R7.9", "load reads the file under the lock", "load"),
     breaks(
         "R7.10",
         "paths have the name that Python 3.13 gives them",

@@ -1,0 +1,1 @@
+"""The engine in process: the stores, one compiled and one in Python."""
