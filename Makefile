@@ -9,7 +9,7 @@ FRESH := $(shell test "$$(cat $(READY) 2>&1)" = "$(CURDIR)" && $(RUN) -c 'print(
 # The tests find the redis-server of the environment there.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help demo demo-fleet test suites test-all check conformance metatest sanitize mutants bench bench-quick soak clean stale
+.PHONY: help demo demo-fleet test suites test-all check conformance metatest mutants bench bench-quick soak clean stale
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,9 +66,6 @@ kit-%: $(READY)
 metatest: $(READY)  ## prove that the suites cover every clause and can fail
 	$(RUN) -m metatests.inventory
 	$(RUN) -m pytest metatests -m "not soak"
-
-sanitize: $(READY)  ## run the store's suites on a build with the address and undefined-behaviour sanitizers
-	$(RUN) -m metatests.sanitize
 
 mutants: $(READY)  ## try every small edit of cache/, on all cores; MODULES="core expiry": of these
 	$(RUN) -m metatests.mutants $(MODULES)

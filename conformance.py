@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests import isolation, stores
+from tests import isolation
 
 OURS = "cache:DistributedCache"
 CONTRACT = pathlib.Path(__file__).parent / "docs" / "contract.md"
@@ -70,7 +70,6 @@ class Kit:
         self.foreign = impl is not None
         self.name = impl or OURS
         self.factory = _loaded(self.name)
-        self.stores = [] if self.foreign else stores.present()
         contract = re.findall(r"^- \*\*(R\d+\.\d+)\*\*", CONTRACT.read_text("utf-8"), re.MULTILINE)
         self.chosen = contract if clauses is None else _chosen("--clauses", clauses, contract)
         self.excepted = [] if excepted is None else _chosen("--except-clauses", excepted, contract)
@@ -80,21 +79,14 @@ class Kit:
         self.parts = isolation.Parts()
         self.left_out: Counter[tuple[str, str]] = Counter()  # cases by reason and test
 
-    def import_line(self, store: str | None) -> str:
+    def import_line(self) -> str:
         """Return the lines by which a program names the class under test `DistributedCache`."""
         module, _, attribute = self.name.partition(":")
-        chosen = f"os.environ['CACHE_NO_EXTENSIONS'] = {'1' if store == 'py' else ''!r}"
         return (
-            "import importlib, operator, os\n"
-            + f"{chosen if store else ''}\n"
-            + f"DistributedCache = operator.attrgetter({attribute!r})"
+            "import importlib, operator\n"
+            f"DistributedCache = operator.attrgetter({attribute!r})"
             f"(importlib.import_module({module!r}))\n"
         )
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run what is about our cache on both of its stores."""
-        if self.stores and "serving" in metafunc.fixturenames:
-            metafunc.parametrize("serving", self.stores, indirect=True)
 
     def pytest_ignore_collect(self, collection_path: pathlib.Path) -> bool | None:
         """Leave the suites that are about us alone where another cache is judged."""

@@ -14,8 +14,6 @@ import freezegun
 import freezegun.api
 import pytest
 
-from tests import stores
-
 # The options --cache-impl, --clauses and --except-clauses; and what a test may be skipped for.
 pytest_plugins = ["conformance", "tests.skips"]
 
@@ -61,38 +59,24 @@ class Clock:
 
 
 @pytest.fixture
-def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(
+    monkeypatch: pytest.MonkeyPatch,
+    CacheImpl: Callable[..., Any],  # noqa: N803
+) -> Iterator[Clock]:
     """Freeze time at the start of a year; the test moves it.
 
     A cache whose clock is not this process's may bring a function `advance`, as an attribute of the
     factory, that is told of the seconds.
     """
-    factory = request.config.pluginmanager.get_plugin("kit").factory
-    advance = getattr(factory, "advance", lambda seconds: None)
+    advance = getattr(CacheImpl, "advance", lambda seconds: None)
     with freezegun.freeze_time("2026-01-01") as frozen, monkeypatch.context() as patches:
         yield Clock(frozen, patches, advance)
 
 
-@pytest.fixture
-def serving(request: pytest.FixtureRequest) -> str | None:
-    """Return which store serves the caches under test, "c" or "py"; None where they aren't ours."""
-    return getattr(request, "param", None)
-
-
-@pytest.fixture
-def CacheImpl(  # noqa: N802 - a class
-    request: pytest.FixtureRequest, serving: str | None
-) -> Callable[..., Any]:
+@pytest.fixture(scope="session")
+def CacheImpl(request: pytest.FixtureRequest) -> Callable[..., Any]:  # noqa: N802 - a class
     """Return the class under test, or whatever callable makes the caches under test."""
-    if serving is None:
-        return request.config.pluginmanager.get_plugin("kit").factory
-    return stores.module_over(serving).DistributedCache
-
-
-@pytest.fixture
-def pause(serving: str | None) -> float:
-    """Return how long a call may make another thread wait: the Python store is kept plain."""
-    return 0.5 if serving == "py" else 0.03
+    return request.config.pluginmanager.get_plugin("kit").factory
 
 
 @pytest.fixture
@@ -244,12 +228,12 @@ def wording(request: pytest.FixtureRequest) -> Callable[[str], str | None]:
     return lambda pattern: None if foreign else pattern
 
 
-@pytest.fixture
-def program(request: pytest.FixtureRequest, serving: str | None) -> Callable[..., list[str]]:
+@pytest.fixture(scope="session")
+def program(request: pytest.FixtureRequest) -> Callable[..., list[str]]:
     """Return a maker of commands: each runs a program that knows a `DistributedCache` to test."""
     beginning = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
-        + request.config.pluginmanager.get_plugin("kit").import_line(serving)
+        + request.config.pluginmanager.get_plugin("kit").import_line()
     )
 
     def command(source: str, *arguments: object) -> list[str]:
@@ -314,4 +298,3 @@ def check_invariants(cache: Any) -> None:
     # The index of deadlines agrees with the storage: cleanup leaves the live entries only, of
     # which some may expire before they are listed.
     assert len(cache.keys()) <= after.size <= len(live)
-    cache._check()

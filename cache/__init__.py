@@ -7,10 +7,10 @@ see `help("cache.RedisCache")`.
 from typing import Any
 
 from .connect import connect, with_redis
+from .core import DistributedCache
 from .errors import CacheError, CacheUnavailable, SnapshotError
 from .fingerprint import fingerprint
 from .health import Health
-from .memory.cache import DistributedCache
 from .patterns import escape
 from .portable import Portable
 from .protocol import Cache

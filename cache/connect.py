@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from . import arguments
-from .memory.cache import DistributedCache
+from .core import DistributedCache
 from .protocol import Cache
 
 Readers = dict[str, Callable[[str], Any]]

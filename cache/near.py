@@ -11,17 +11,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
-from typing import Any, Generic, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from . import arguments, forks, sweeper
-from .memory.store import Store
+from . import arguments
+from .core import _LOCK_FREE, DistributedCache
+from .expiry import Entry
 from .patterns import Glob
 from .protocol import V
-from .stats import CacheStats
 
 _NEVER = -math.inf
-_CLEANUP_INTERVAL = 60.0  # seconds
-_MISSING: Any = object()
 
 
 class _Fetches:
@@ -71,32 +69,25 @@ class Bell:
         self._forget(self)
 
 
-class Near(Generic[V]):
+class Near(DistributedCache[V]):
     """An LRU cache of up to `max_size` copies, each kept for `bound` seconds at most.
 
-    Call `token = begin(key)` before a fetch, and exactly one of `store`, `drop` and `abandon` after
-    it. `read` answers while the entries are trusted. `get` always answers, for cases where a stale
-    value is better than none. A daemon thread removes expired entries.
+    A `DistributedCache` whose entries come from fetches only. Call `token = begin(key)` before a
+    fetch, and exactly one of `store`, `drop` and `abandon` after it. `read` answers while the
+    entries are trusted. `get` always answers, for cases where a stale value is better than none.
 
-    The entries are in a store, and each read is one step of it. What has to be one step together
-    with the state here (to store a value if nothing has become known since its fetch began) holds
-    the lock. Removed values are let go of after it, since a finalizer may wait for a thread that
-    needs it.
+    It is a subclass of the cache, not a user of one, because a hit must not cost a further call,
+    and because a store and the decision on it must be one step under one lock.
     """
 
     def __init__(self, max_size: int, bound: float | timedelta) -> None:
         self._bound = arguments.seconds(bound, "the bound on staleness")
         if self._bound == math.inf:
             raise ValueError("the bound on staleness must be finite")
-        self._max_size = max_size
-        self._lock = threading.RLock()
+        self._trusted = _NEVER  # a reading of the monotonic clock
         self._fetches: dict[str, _Fetches] = {}  # guarded by _lock; the fetches under way, by key
         self._bells: dict[str, list[Bell]] = {}  # guarded by _lock
-        self._store: Store[V] = Store(max_size, lock=self._lock)
-        self._store._trust(_NEVER)
-        self._closed = False  # guarded by _lock
-        self._end_cleanup, _ = sweeper.start(self, _CLEANUP_INTERVAL)
-        forks.follow(self)
+        super().__init__(max_size)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -105,21 +96,54 @@ class Near(Generic[V]):
 
         Counts a hit, but no miss.
         """
-        # Without the lock. An invalidation that arrives in between counts as later than this read:
-        # no read that saw its effect has returned yet.
+        # Flat and without the lock, like `DistributedCache.get`. An invalidation that arrives in
+        # between counts as later than this read: no read that saw its effect has returned yet.
+        if type(key) is not str:
+            key = arguments.plain_key(key)
+        value, deadline, _ = self._entries[key]
+        if deadline > monotonic() < self._trusted:
+            self._touch(key)
+            next(self._hits)
+            return value  # type: ignore[no-any-return]
+        raise KeyError(key)
+
+    def _read_locking(self, key: str) -> V:  # pragma: no cover - free-threaded builds only
         key = arguments.plain_key(key)
-        value: V = self._store._read(key, _MISSING)
-        if value is _MISSING:
-            raise KeyError(key)
-        return value
+        gone: list[Entry] = []
+        with self._lock:
+            if self._trusted > monotonic() and self._live_locked(key, gone) is not None:
+                return self._read_locked(key, None, gone)  # type: ignore[no-any-return]
+        raise KeyError(key)
 
     def reader(self, fetch: Callable[[str, Any], Any]) -> Callable[..., Any]:
-        """Return a function `get(key, default=None)` that reads here, or else calls `fetch`."""
-        read = self._store._read  # looked up once, so that a hit is one call and a comparison
+        """Return a function `get(key, default=None)` that reads here, or else calls `fetch`.
+
+        It repeats the code of `read`: a method that calls it would double what the near cache adds
+        to a hit (DESIGN.md, "The near cache").
+        """
 
         def get(key: str, default: Any = None) -> Any:
-            value = read(key, _MISSING)
-            return fetch(key, default) if value is _MISSING else value
+            if type(key) is str:
+                try:
+                    value, deadline, _ = self._entries[key]
+                    if deadline > monotonic() < self._trusted:
+                        self._touch(key)
+                        next(self._hits)
+                        return value
+                except KeyError:
+                    pass
+            return fetch(key, default)
+
+        return get
+
+    def _reader_locking(
+        self, fetch: Callable[[str, Any], Any]
+    ) -> Callable[..., Any]:  # pragma: no cover - free-threaded builds only
+        def get(key: str, default: Any = None) -> Any:
+            try:
+                return self._read_locking(key)
+            except KeyError:
+                return fetch(key, default)
 
         return get
 
@@ -128,11 +152,14 @@ class Near(Generic[V]):
 
         They are the server's values of one moment: that up to which it has reported its writes.
         """
-        return self._store._read_many(keys)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value at `key`, trusted or not, or `default`. Counts a hit or a miss."""
-        return self._store.get(key, default)
+        gone: list[Entry] = []
+        with self._lock:
+            if not self._trusted > monotonic():
+                return None
+            for key in keys:
+                if self._live_locked(key, gone) is None:
+                    return None
+            return {key: self._read_locked(key, None, gone) for key in keys}
 
     @property
     def lock(self) -> "threading.RLock":
@@ -141,15 +168,7 @@ class Near(Generic[V]):
 
     def trusted(self) -> bool:
         """Tell whether the entries are trusted now, so that `read` answers."""
-        return self._store._read_many([]) is not None
-
-    def stats(self) -> CacheStats:
-        """Return the counters and sizes of one moment."""
-        return CacheStats(*self._store._counters(), self._max_size)
-
-    def reset_stats(self) -> None:
-        """Set the counters to zero."""
-        self._store._set_counters(0, 0, 0, 0)
+        return self._trusted > monotonic()
 
     # -- fetches ---------------------------------------------------------------------------------
 
@@ -168,28 +187,28 @@ class Near(Generic[V]):
         can say which: both are dropped, unless their bytes are equal.
         """
         key, fetches, epoch, began = token
-        gone: list[Any] = []
+        gone: list[Entry] = []
         with self._lock:
-            life = began + min(ttl, self._bound) - monotonic()
-            if life > 0 and self.trusted() and epoch == fetches.epoch:
-                gone = self._store._put(key, value, life)
+            now = monotonic()
+            life = began + min(ttl, self._bound) - now
+            if epoch == fetches.epoch and life > 0 and self._trusted > now:
+                self._store_locked(key, value, life, gone)
                 fetches.stored = raw
                 if epoch != fetches.epoch:  # pragma: no cover - a re-entrant call wrote the key
-                    gone += self._store._take([key])
+                    self._let_go_locked(key, gone)
             elif fetches.stored != raw:
-                gone = self._store._take([key])
+                self._let_go_locked(key, gone)
             # Another fetch under way may have an older or a newer value: it must not be stored.
             fetches.epoch += 1
             # Last: `invalidate` looks without the lock, and must find the fetch or its entry.
             self._ended_locked(token)
-        del gone  # here, for a finalizer may wait for a thread that needs the lock
 
     def drop(self, token: Token) -> None:
         """End a fetch that found no value, or none to be kept; remove the entry at its key."""
+        gone: list[Entry] = []
         with self._lock:
             self._ended_locked(token)
-            gone = self._forget_locked([token.key])
-        del gone
+            self._forget_locked(token.key, gone)
 
     def abandon(self, token: Token) -> None:
         """End a fetch that failed: nothing has become known."""
@@ -216,16 +235,18 @@ class Near(Generic[V]):
         if not fetches.count and key in self._fetches and self._fetches[key] is fetches:
             del self._fetches[key]
 
-    def _forget_locked(self, keys: Sequence[str]) -> list[Any]:
-        """Remove the entries at `keys`, and let no fetch under way store one.
+    def _forget_locked(self, key: str, gone: list[Entry]) -> None:
+        """Remove the entry at `key`, and let no fetch under way store one."""
+        fetches = self._fetches.get(key)
+        if fetches is not None:
+            fetches.epoch += 1
+        self._let_go_locked(key, gone)
 
-        Returns what has to be let go of without the lock.
-        """
-        for key in keys:
-            fetches = self._fetches.get(key)
-            if fetches is not None:
-                fetches.epoch += 1
-        return self._store._take(keys)
+    def _let_go_locked(self, key: str, gone: list[Entry]) -> None:
+        """Remove the entry at `key`, if any."""
+        entry = self._entries.get(key)
+        while entry is not None and not self._remove_locked(key, entry, gone):
+            entry = self._entries.get(key)  # pragma: no cover - a re-entrant call
 
     # -- writes ----------------------------------------------------------------------------------
 
@@ -234,34 +255,29 @@ class Near(Generic[V]):
 
         So the next read by any thread asks the server, and no earlier fetch stores a value.
         """
-        written = list(keys)
+        gone: list[Entry] = []
         with self._lock:
-            gone = self._forget_locked(written)
-        del gone
+            for key in keys:
+                self._forget_locked(key, gone)
 
-    def wrote_matching(self, glob: Glob) -> None:
-        """Record that this process removed all keys that match `glob`."""
+    def wrote_matching(self, glob: Glob, pattern: str) -> None:
+        """Record that this process removed all keys that match `pattern`, compiled as `glob`."""
         with self._lock:
             fetched = list(self._fetches)
         # A fetch that begins from now on gets the server's present value.
         self.wrote(glob.select(fetched))
-        walk = self._store._walk(True)
-        try:
-            while part := walk.slice():  # None where everything has been removed meanwhile
-                walk.delete(glob.select(part))
-        finally:
-            walk.close()
+        self.delete_pattern(pattern)
 
     # -- called by the listener ------------------------------------------------------------------
 
     def trust(self, until: float) -> None:
         """Trust the entries until the monotonic clock reads `until`."""
-        self._store._trust(until)
+        self._trusted = until
 
     def distrust(self) -> None:
         """Trust the entries no longer: writes may go unnoticed from now on."""
         with self._lock:  # waits for a store under way
-            self._store._trust(_NEVER)
+            self._trusted = _NEVER
             bells = [bell for bells in list(self._bells.values()) for bell in bells]
         for bell in bells:
             bell.ring()
@@ -270,20 +286,19 @@ class Near(Generic[V]):
         """Remove the entries at `keys`, which somebody wrote, in one step."""
         # Of a million keys few are here, and the lock is taken for those only. Fetches are checked
         # first: one that ends between the two checks has stored an entry, which the second finds.
-        peek = self._store.peek
         here = [
             key
             for key in keys
-            if key in self._fetches or peek(key, _MISSING) is not _MISSING or key in self._bells
+            if key in self._fetches or key in self._entries or key in self._bells
         ]
-        if not here:
-            return
+        gone: list[Entry] = []
+        bells: list[Bell] = []
         with self._lock:
-            gone = self._forget_locked(here)
-            bells = [bell for key in here for bell in self._bells.get(key, ())]
+            for key in here:
+                self._forget_locked(key, gone)
+                bells += self._bells.get(key, ())
         for bell in bells:
             bell.ring()
-        del gone
 
     def reset(self) -> None:
         """Remove everything, and let no fetch under way store anything."""
@@ -292,7 +307,7 @@ class Near(Generic[V]):
                 fetches.epoch += 1
             bells = [bell for bells in list(self._bells.values()) for bell in bells]
         # A fetch that begins here may store an entry before the next line removes it: harmless.
-        self._clear()
+        self.clear()
         for bell in bells:
             bell.ring()
 
@@ -314,38 +329,17 @@ class Near(Generic[V]):
             self._bells.setdefault(key, []).append(bell)
         return bell
 
-    # -- the near cache as a whole ---------------------------------------------------------------
-
-    def cleanup(self) -> int:
-        """Remove every entry that has expired by now and return how many that were."""
-        removed = 0
-        while swept := self._store._sweep():
-            removed += swept
-        return removed
-
-    def close(self) -> None:
-        """End the cleanup thread."""
-        with self._lock:
-            self._closed = True
-        self._end_cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _clear(self) -> None:
-        former = type(self._store)(self._max_size)
-        self._store._swap(former, False)
-        while former._release():
-            pass
+    # -- fork ------------------------------------------------------------------------------------
 
     def _after_fork_in_child(self) -> None:  # pragma: no cover - in children
         """Start empty and untrusted: the connection that reports writes is the parent's."""
-        self._store._trust(_NEVER)
+        self._trusted = _NEVER
         self._fetches.clear()
         self._bells.clear()
-        self._clear()
-        if not self._closed:
-            self._end_cleanup, _ = sweeper.start(self, _CLEANUP_INTERVAL)
+        self.clear()
+        super()._after_fork_in_child()
+
+
+if not _LOCK_FREE:  # pragma: no cover - free-threaded builds only
+    Near.read = Near._read_locking  # type: ignore[method-assign]
+    Near.reader = Near._reader_locking  # type: ignore[method-assign]

@@ -438,7 +438,7 @@ class RedisCache(CacheMixin[V]):
             return 0
         finally:
             if self._near is not None:
-                self._near.wrote_matching(compile_glob(pattern))
+                self._near.wrote_matching(compile_glob(pattern), pattern)
 
     def _remove_matching(self, pattern: str) -> int:
         glob = compile_glob(pattern)

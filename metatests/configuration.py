@@ -111,7 +111,6 @@ COMMANDS = {
     ],
     "conformance": [KIT.format("OnRedis"), KIT.format("OnRedisNear")],
     "metatest": ["-m metatests.inventory", "-m pytest metatests -m not soak"],
-    "sanitize": ["-m metatests.sanitize"],
     "soak": ["-m pytest -m soak"],
 }
 # tests/redis/kit.py: the clauses that a server cannot keep, as docs/redis.md says.

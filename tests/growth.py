@@ -42,8 +42,6 @@ def weigh(*roots: Any) -> Counter[str]:
             sizes[path] += len(found)
         else:
             sizes[f"{path}: {type(found).__name__}"] += 1
-        for name, size in getattr(found, "_sizes", dict)().items():  # what a store in C has
-            sizes[f"{path}._sizes[{name}]"] += size
         todo.extend(_parts(path, found))
     return sizes
 

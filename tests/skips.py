@@ -13,8 +13,6 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from tests import stores
-
 
 def _no_server(engine: str) -> bool:
     beside = pathlib.Path(sys.executable).with_name(f"{engine}-server")
@@ -26,8 +24,6 @@ def _no_server(engine: str) -> bool:
 REASONS: dict[str, tuple[Callable[[], bool], bool]] = {
     "there is no fork here": (lambda: not hasattr(os, "fork"), False),
     "there is no C compiler here": (lambda: shutil.which("gcc") is None, True),
-    "nothing was compiled": (lambda: importlib.util.find_spec(stores.COMPILED) is None, False),
-    "this Python has no _testcapi": (lambda: importlib.util.find_spec("_testcapi") is None, True),
     "no redis-server here": (lambda: _no_server("redis"), False),
     "no valkey-server here": (lambda: _no_server("valkey"), True),
 }

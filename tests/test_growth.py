@@ -1,6 +1,5 @@
 """A day in a minute: whatever a cache is put through, it comes to rest and grows no further."""
 
-import contextlib
 import functools
 import math
 from collections import Counter
@@ -9,10 +8,10 @@ from random import Random
 import pytest
 
 from cache import SnapshotError
+from cache.expiry import ExpiryIndex
 from cache.flights import Flights
 from cache.near import Bell, Near
 from tests.growth import everything, grown, weigh
-from tests.stores import module_over
 
 DAY, HOUR = 86_400.0, 3600.0
 TTLS = (0.05, 0.2, 1.0, 7.5, 60.0, 600.0, HOUR, DAY)
@@ -126,7 +125,7 @@ class Churn:
 
 @pytest.fixture
 def churn(make_cache, clock, tmp_path):
-    with contextlib.closing(Near(200, bound=60)) as near:
+    with Near(200, bound=60) as near:
         yield Churn(make_cache(100), near, clock, tmp_path / "s")
 
 
@@ -147,12 +146,21 @@ def test_nothing_grows_by_one_kind_of_churn_alone(churn, kind):
     assert grown(churn.hours(12, [kind], MORE)) == {}
 
 
+def kept_for_ever(index, slot):
+    """Drop an empty bucket, and keep where it was."""
+    if slot in index.buckets and not index.buckets[slot]:
+        del index.buckets[slot]
+        if slot == index.slot:
+            index.life = 0.0
+
+
 def never_ended(near, token):
     """Count down a fetch, and keep it in the table."""
     token.fetches.count -= 1
 
 
 LEAKS = {
+    "where a bucket was": (ExpiryIndex, "_drop", kept_for_ever, "_where"),
     "flights that failed": (
         *(Flights, "_end"),
         lambda flights, flight: setattr(flight, "landed", True),
@@ -172,21 +180,6 @@ def test_a_cache_that_leaks_is_seen_to_grow(churn, monkeypatch, leak):
     found = grown(churn.hours(12))
 
     assert any(path.endswith(where) for path in found)
-
-
-def test_a_store_that_leaks_watches_is_seen_to_grow(churn, monkeypatch):
-    monkeypatch.setattr(type(churn.cache), "_unwatch", lambda cache, key: True)
-
-    assert any(path.endswith("_sizes[watched]") for path in grown(churn.hours(12)))
-
-
-def test_a_python_store_that_keeps_former_deadlines_is_seen_to_grow(clock, tmp_path, monkeypatch):
-    kind = module_over("py").DistributedCache
-    monkeypatch.setattr(kind, "_tidy", lambda cache: None)
-    with kind(100) as cache, contextlib.closing(Near(200, bound=60)) as near:
-        found = grown(Churn(cache, near, clock, tmp_path / "s").hours(12))
-
-    assert any(path.endswith("_sizes[heap]") for path in found)
 
 
 def test_one_record_an_hour_is_growth():

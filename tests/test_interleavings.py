@@ -1,28 +1,23 @@
-"""Calls from the middle of others: wherever one comes, it is as if it came before or after.
+"""Calls from the middle of others: wherever one comes, it is as if it came before or after."""
 
-The cache runs on the store in Python here: each verb of the compiled store is one atomic step.
-"""
-
-import contextlib
 import functools
 import importlib
 import math
 import threading
+import time
 from random import Random
 
 import pytest
 
-from cache import flights, mixin
+from cache import DistributedCache, core, expiry, flights, mixin
 from cache import near as near_module
-from cache.memory import _store_py
 from cache.near import Near
 from cache.patterns import compile_glob
 from tests.growth import weigh
 from tests.stepping import Stepper, disarm
-from tests.stores import module_over
+from tests.test_parts import check_index
 
-OVER = module_over("py")
-MODULES = OVER, _store_py, flights, mixin, near_module
+MODULES = core, expiry, flights, mixin, near_module
 SIZE = 5
 JOIN = 20
 MOMENT = 0.005  # seconds that a call of another thread gets, where it need not wait for this one
@@ -97,12 +92,15 @@ def disarmed():
 
 @pytest.fixture
 def made(clock):
-    """Return a maker of full caches, alike: one entry has expired."""
+    """Return a maker of full caches, alike: of two entries in one bucket one has expired."""
     caches = []
 
     def make():
-        cache = OVER.DistributedCache(SIZE, cleanup_interval=1e9)
+        cache = DistributedCache(SIZE, cleanup_interval=1e9)
         caches.append(cache)
+        # At a like time, for the same buckets each time, and so the same steps.
+        now = time.monotonic()
+        clock.tick((now // 4096 + 1) * 4096 + 0.3 - now)
         cache.set("x", "expired", ttl=1)
         cache.set("y", "y", ttl=1.005)
         clock.tick(1.002)
@@ -118,12 +116,14 @@ def made(clock):
 
 def state(cache):
     """Return all that is to be seen of a cache, its order of use included."""
-    cache._check()
+    check_index(cache)
     stats = cache.stats()
-    entries = [(key, value) for key, (value, _) in cache._entries.items()]
-    lives = [cache.ttl(key) for key, _ in entries]
+    order = list(cache._entries)
+    lives = [cache.ttl(key) for key in order]
     rounded = [None if life is None else round(life, 6) for life in lives]  # a float of the clock
-    return stats, [(*entry, life) for entry, life in zip(entries, rounded, strict=True)]
+    return stats, [
+        (key, cache._entries[key][0], life) for key, life in zip(order, rounded, strict=True)
+    ]
 
 
 def result_of(call, cache):
@@ -261,7 +261,7 @@ FETCH = {
     "invalidate": lambda near: near.invalidate(["k"]),
     "reset": lambda near: near.reset(),
     "bell": lambda near: near.bell("k").close(),
-    "wrote_matching": lambda near: near.wrote_matching(compile_glob("k*")),
+    "wrote_matching": lambda near: near.wrote_matching(compile_glob("k*"), "k*"),
 }
 
 
@@ -274,11 +274,11 @@ def test_a_near_cache_keeps_nothing_of_fetches_that_call_each_other(clock, outer
         return near
 
     first = Stepper(*MODULES)
-    with contextlib.closing(make()) as near:
+    with make() as near:
         first.run(lambda: FETCH[outer](near))
     kept = []
     for step in range(first.steps):
-        with contextlib.closing(make()) as near:
+        with make() as near:
             stepper = Stepper(*MODULES, at=step, act=functools.partial(FETCH[inner], near))
             stepper.run(lambda near=near: FETCH[outer](near))
             if weigh(near._fetches, near._bells).total():
@@ -315,22 +315,27 @@ def test_no_value_from_before_a_write_stays_wherever_the_write_comes(clock, writ
     assert stale == []
 
 
-def test_a_deadline_set_while_former_ones_are_dropped_is_kept(clock):
+def test_a_bucket_begun_while_the_index_is_tidied_is_found():
     def made():
-        store = _store_py.Store(10)
-        for life in range(66):  # one more record, and the former ones are dropped
-            store.set("again", 1, ttl=100 + life)
-        return store
+        index = expiry.ExpiryIndex()
+        for number in range(20):
+            index.buckets[index.slot_for(5000.0 + number, 100.0)]["late"] = "late"
+        return index
 
-    first = Stepper(_store_py)
-    first.run(lambda: made().set("again", 1, ttl=10))
+    def begin(index):
+        index.buckets[index.slot_for(1000.0, 100.0)]["early"] = "early"
+
+    first = Stepper(expiry)
+    first.run(made()._tidy)
+    lost = []
     for step in range(first.steps):
-        store = made()
-        stepper = Stepper(_store_py, at=step, act=lambda store=store: store.set("k", 1, ttl=5))
-        stepper.run(lambda store=store: store.set("again", 1, ttl=10))
+        index = made()
+        stepper = Stepper(expiry, at=step, act=functools.partial(begin, index))
+        stepper.run(index._tidy)
+        if not index.due(1000.0):
+            lost.append(stepper.where)
 
-        store._check()
-    assert len(store._deadlines) < 5
+    assert lost == []
 
 
 def test_a_step_is_where_cpython_may_run_foreign_code(tmp_path, monkeypatch):

@@ -275,7 +275,7 @@ def _texts_held(function):
     found, waiting, seen = [], [function], set()
     while waiting:
         thing = waiting.pop()
-        if id(thing) in seen or type(thing).__module__ == "cache.memory.cache":
+        if id(thing) in seen or type(thing).__module__ == "cache.core":
             continue
         seen.add(id(thing))
         if type(thing) is str:

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.stores import module_over, present
+from cache import DistributedCache
 
 SIZE = 4
 KEYS = st.sampled_from("abcdefg")
@@ -41,13 +41,11 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    store = present()[0]
-
     def __init__(self):
         super().__init__()
         self.freezer = freezegun.freeze_time("2026-01-01")
         self.clock = self.freezer.start()
-        self.cache, self.model = module_over(self.store).DistributedCache(SIZE), Model()
+        self.cache, self.model = DistributedCache(SIZE), Model()
         self.reads = 0
 
     def teardown(self):
@@ -117,16 +115,6 @@ class Machine(RuleBasedStateMachine):
         assert stats.hits + stats.misses == self.reads
         assert len(self.cache) <= SIZE
 
-    @invariant()
-    def the_store_is_sound(self):
-        assert self.cache._check() is None
-
-
-class MachineOnPython(Machine):
-    store = "py"
-
 
 TestMachine = Machine.TestCase
-TestMachineOnPython = MachineOnPython.TestCase
-for case in (TestMachine, TestMachineOnPython):
-    case.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

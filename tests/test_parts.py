@@ -2,6 +2,7 @@
 
 import decimal
 import fractions
+import gc
 import hashlib
 import inspect
 import io
@@ -11,16 +12,28 @@ import pickletools
 import sys
 import threading
 import weakref
-from collections import OrderedDict  # noqa: F401 - the trusted module imports it
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import count
 from math import inf
 from random import Random
 
 import pytest
 
 import cache as cache_package
-from cache import DistributedCache, SnapshotError, patterns, plain, snapshot, sweeper, trust
-from tests.stores import module_over
+from cache import (
+    DistributedCache,
+    SnapshotError,
+    core,
+    expiry,
+    patterns,
+    plain,
+    room,
+    snapshot,
+    sweeper,
+    trust,
+)
+from cache.expiry import FULL, ExpiryIndex
 
 
 def test_the_package_gives_its_public_names_and_no_others():
@@ -46,6 +59,24 @@ class FailsOnce:
         if FailsOnce.calls == 1:
             raise LookupError("on purpose")
         return FailsOnce, ()
+
+
+def test_the_index_drops_records_without_an_entry():
+    index = ExpiryIndex()
+    slot = index.slot_for(10.0, 10.0)
+    index.buckets[slot]["k"] = None
+
+    assert index.due(10.0)
+    assert index.sweep(OrderedDict(), 10.0, 5) == []
+    assert not index.due(10.0)
+
+
+def test_the_index_knows_nothing_of_an_unknown_slot():
+    index = ExpiryIndex()
+
+    index.discard("k", 1.0, OrderedDict())
+
+    assert not index.due(1e300)
 
 
 def test_the_defaults_of_a_cache(CacheImpl):
@@ -336,26 +367,37 @@ def test_more_than_a_slice_is_cleaned_up(make_cache, clock):
 
 
 class Uses:
-    """A value that uses a key of its cache while it is pickled."""
+    """Garbage that uses keys when it is collected, which is in the middle of a save's walk."""
 
-    cache = None
+    def __init__(self, cache, times):
+        self.itself, self.cache, self.times = self, cache, times
 
-    def __reduce__(self):
-        Uses.cache.get("a")
-        return Uses, ()
+    def __del__(self):
+        for _ in range(self.times):
+            self.cache.get("a")
 
 
-def test_a_use_during_a_save_counts_after_it(make_cache, tmp_path):
-    cache = Uses.cache = make_cache(3, trust=[Uses])
-    cache.set_many({"a": 1, "b": Uses(), "c": 3})
+@pytest.mark.parametrize("times", [1, 12_000])
+def test_a_use_during_the_walk_of_a_save_counts_after_it(small_cache, tmp_path, times):
+    small_cache.set_many({"a": 1, "b": 2, "c": 3})
+    gc.collect()
+    Uses(small_cache, times)
 
-    cache.save(tmp_path / "s")
-    cache.set("d", 4)
-    left = sorted(cache.keys())
-    cache.load(tmp_path / "s")
-    cache.set("d", 4)
+    small_cache.save(tmp_path / "s")
+    small_cache.set("d", 4)
 
-    assert (left, sorted(cache.keys())) == (["a", "c", "d"], ["b", "c", "d"])
+    assert sorted(small_cache.keys()) == ["a", "c", "d"]
+    assert small_cache.stats().hits == times
+
+
+def test_a_save_leaves_a_disabled_collector_alone(small_cache, tmp_path):
+    small_cache.set("a", 1)
+    gc.disable()
+    try:
+        small_cache.save(tmp_path / "s")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -390,12 +432,104 @@ def test_set_many_takes_mappings_only(cache, pairs):
     assert cache.keys() == []
 
 
+@pytest.mark.parametrize("size", [0, 1000, 400_000])
+def test_an_ordered_dict_with_room_is_empty_and_keeps_order(size):
+    entries = room.ordered_dict(size)
+
+    assert len(entries) == 0
+    assert list(entries) == []
+    entries["b"], entries["a"] = 1, 2
+    entries.move_to_end("b")
+    assert list(entries.items()) == [("a", 2), ("b", 1)]
+
+
+def test_an_ordered_dict_with_room_does_not_grow_until_it_is_full():
+    entries = room.ordered_dict(200_000)
+    before = dict.__sizeof__(entries)
+
+    for number in range(200_000):
+        entries[str(number)] = None
+
+    assert dict.__sizeof__(entries) == before
+
+
+@pytest.mark.parametrize("size", [100_001, 150_000, 174_762, 174_763, 200_000, 349_525, 349_526])
+def test_an_ordered_dict_with_room_is_no_larger_than_one_that_grew(size):
+    entries, grown = room.ordered_dict(size), {None: None}
+
+    before = dict.__sizeof__(entries)
+    for number in range(size):
+        entries[str(number)] = grown[str(number)] = None
+
+    assert dict.__sizeof__(entries) == before <= dict.__sizeof__(grown) + 100
+
+
 def test_a_pickle_of_lines_is_read(tmp_path):
     value = ["text", 5, {"k": (1.5, None)}]
 
     source = snapshot._Source(io.BytesIO(pickle.dumps(value, 0)))
 
     assert plain.Codec().load(source) == value
+
+
+def test_an_earlier_deadline_in_the_same_slot_is_found_in_time():
+    index, entries = ExpiryIndex(), OrderedDict()
+    for key, deadline in (("late", 1003.0), ("early", 1001.0)):
+        slot = index.slot_for(deadline, 1000.0)
+        index.buckets[slot][key] = None
+        entries[key] = (key, deadline, slot)
+
+    assert len(index.buckets) == 1
+    assert not index.due(1000.5)
+    assert index.sweep(entries, 1002.0, 10) == [("early", 1001.0, slot)]
+    assert [*entries] == ["late"]
+    assert index.sweep(entries, 1003.0, 10)[0][0] == "late"
+
+
+class Tidied(ExpiryIndex):
+    times = 0
+
+    def _tidy(self):
+        Tidied.times += 1
+        super()._tidy()
+
+
+def test_the_index_is_tidied_seldom_and_forgets_the_buckets_that_are_gone():
+    Tidied.times, index, entries = 0, Tidied(), OrderedDict()
+    for number in range(4000):
+        index.buckets[index.slot_for(1000.0 + number, 100)]["k"] = None
+
+    assert 4 <= Tidied.times <= 12
+    index.sweep(entries, 1e6, 10**6)
+    for number in range(300):
+        index.buckets[index.slot_for(2e6 + number, 100)]["k"] = None
+        index.due(2e6 + number)
+    index._tidy()
+    assert len(index._where) <= len(index.buckets) + 1
+
+
+@pytest.mark.parametrize("ttl", [1000, 1000.5])
+def test_a_full_bucket_is_followed_by_another(ttl):
+    index = ExpiryIndex()
+    first = index.slot_for(5000.0, 1000)
+    index.buckets[first].update(dict.fromkeys(map(str, range(FULL))))
+
+    second = index.slot_for(5000.0, ttl)
+
+    assert second != first
+    assert index.slot_for(5000.0, 1000) == second
+
+
+def test_a_burst_with_one_ttl_fills_several_buckets(make_cache, clock):
+    cache = make_cache(FULL + 10)
+    for number in range(FULL + 10):
+        cache.set(str(number), number, ttl=1000)
+
+    sizes = sorted(map(len, cache._expiry.buckets.values()))
+
+    assert sizes == [10, FULL]
+    clock.tick(1000)
+    assert cache.cleanup() == FULL + 10
 
 
 WAITING = {
@@ -427,12 +561,7 @@ WAITING = {
 
 
 @pytest.mark.parametrize("verb", WAITING)
-def test_a_verb_of_the_python_store_waits_for_the_thread_that_is_inside(clock, tmp_path, verb):
-    with module_over("py").DistributedCache() as cache:
-        waits_for_the_holder_of_the_lock(cache, clock, tmp_path, verb)
-
-
-def waits_for_the_holder_of_the_lock(cache, clock, tmp_path, verb):
+def test_a_verb_waits_for_the_thread_that_is_inside(cache, clock, tmp_path, verb):
     cache.set("k", 1, ttl=1000)
     cache.set("expired", 1, ttl=1)
     cache.save(tmp_path / "s")
@@ -446,6 +575,20 @@ def waits_for_the_holder_of_the_lock(cache, clock, tmp_path, verb):
         call.result(30)
 
     assert early == set()
+
+
+def check_index(cache):
+    """Assert that every entry with a deadline is on record where it belongs, and nothing else."""
+    expiry, records = cache._expiry, 0
+    for key, (_, deadline, slot) in cache._entries.items():
+        assert (deadline is None) == (slot is None)
+        if slot is not None:
+            bucket = expiry.buckets[slot]
+            assert bucket.floor <= deadline < bucket.end
+            assert key in bucket
+            assert any(found == (bucket.floor, slot) for found in expiry.heap)
+            records += 1
+    assert sum(map(len, expiry.buckets.values())) == records
 
 
 @pytest.mark.parametrize("size", [30, 1000])
@@ -466,30 +609,51 @@ def test_whatever_is_called_the_index_agrees_with_the_entries(make_cache, clock,
     for number in range(3000):
         random.choice(steps)(f"k{random.randrange(60)}")
         if number % 10 == 0:
-            cache._check()
+            check_index(cache)
     cache.save(tmp_path / "s")
     cache.load(tmp_path / "s")
 
-    cache._check()
+    check_index(cache)
     assert 0 < len(cache) <= size
+
+
+def test_a_hit_that_another_thread_comes_between_is_decided_anew(cache, monkeypatch):
+    def gone(key):
+        raise KeyError(key)
+
+    cache.set("k", 1)
+    monkeypatch.setattr(cache, "_touch", gone)
+
+    assert cache.get("k") == 1
+    assert cache.stats()[:2] == (1, 0)
 
 
 @pytest.mark.parametrize("ttl", [None, 1000])
 def test_what_happens_while_keys_are_matched_counts(cache, clock, monkeypatch, ttl):
-    real = patterns.Glob.select
-    steps = [lambda: cache.delete("a1"), lambda: None, lambda: cache.set("a2", "new", ttl)]
+    real, steps = core._slices_of, [lambda: cache.delete("a1"), lambda: cache.set("a2", "new", ttl)]
 
-    def meanwhile(glob, keys):
+    def meanwhile(items):
         if steps:
             steps.pop(0)()
-        return real(glob, keys)
+        return real(items)
 
-    monkeypatch.setattr(patterns.Glob, "select", meanwhile)
+    monkeypatch.setattr(core, "_slices_of", meanwhile)
     cache.set_many({"a1": 1, "a2": 2, "a3": 3}, ttl)
 
     assert {"a2", "a3"} <= set(cache.keys("a*"))
     assert cache.delete_pattern("a*") == 1
     assert cache.get_many(["a2", "a3"]) == {"a2": "new"}
+
+
+def test_a_key_that_gets_another_life_is_not_kept_twice(cache):
+    first, again = ("-".join(["a", "key"]) for _ in range(2))
+    cache.set(first, 1, ttl=10)
+    alone = sys.getrefcount(again)
+
+    cache.set(again, 2, ttl=1000)
+
+    assert sys.getrefcount(again) == alone
+    assert cache.ttl("a-key") > 900
 
 
 COUNTED = {"hits": 0, "misses": 0, "evictions": 0, "expirations": 0, "entries": 0}
@@ -571,19 +735,62 @@ def test_a_secret_of_another_type_is_named():
 def test_what_happens_while_a_pattern_is_deleted_counts(
     cache, monkeypatch, inside, removed, left, step
 ):
-    real, calls = patterns.Glob.select, []
+    real, calls = core._slices_of, []
 
-    def meanwhile(glob, keys):
-        calls.append(keys)
+    def meanwhile(items):
+        calls.append(items)
         if len(calls) == step:
             inside(cache)
-        return real(glob, keys)
+        return real(items)
 
-    monkeypatch.setattr(patterns.Glob, "select", meanwhile)
+    monkeypatch.setattr(core, "_slices_of", meanwhile)
     cache.set_many({"a1": 1, "a2": 1})
 
     assert cache.delete_pattern("a*") == removed
     assert cache.get_many(["a1", "a2"]) == left
+    assert cache._journals == {}
+
+
+class Watched(core.DistributedCache):
+    """A cache that notes whether its lock is held where it ought to be."""
+
+    held = ()
+
+    def _remove_locked(self, key, entry, gone):
+        self.held = [*self.held, self._lock._is_owned()]
+        return super()._remove_locked(key, entry, gone)
+
+
+class Journals(dict):
+    """The journals of a cache, which note whether its lock is held when they change."""
+
+    def __init__(self, cache):
+        self.cache = cache
+
+    def __setitem__(self, key, journal):
+        self.cache.held = [*self.cache.held, self.cache._lock._is_owned()]
+        super().__setitem__(key, journal)
+
+    def pop(self, key, default=None):
+        self.cache.held = [*self.cache.held, self.cache._lock._is_owned()]
+        return super().pop(key, default)
+
+
+def test_a_pattern_is_deleted_under_the_lock(monkeypatch):
+    with Watched() as cache:
+        cache.set_many({"a1": 1, "a2": 1})
+        keys = cache._flights.keys
+        cache.held = []
+        cache._journals = Journals(cache)
+
+        def running():
+            cache.held = [*cache.held, cache._lock._is_owned()]
+            return keys()
+
+        monkeypatch.setattr(cache._flights, "keys", running)
+        cache.delete_pattern("a*")
+
+        assert cache.held == [True] * 5
 
 
 def test_who_holds_the_lock_waits_for_no_flight_and_stores_all_the_same(cache):
@@ -664,8 +871,134 @@ def test_what_never_expires_is_loaded_without_a_record(small_cache, tmp_path):
 
     small_cache.load(tmp_path / "s")
 
-    small_cache._check()
-    assert sorted(small_cache.keys()) == ["a", "b"]
+    check_index(small_cache)
+    assert small_cache.keys() == ["a", "b"]
+
+
+def stepping(cache, monkeypatch, meanwhile):
+    """Let the walk of a save take a key at a time, and something happen after each."""
+    monkeypatch.setattr(core, "_WALK", 1)
+    monkeypatch.setattr(core.gc, "collect", lambda generation: meanwhile())
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+
+
+def test_hits_go_on_during_the_walk_and_do_not_disturb_it(small_cache, monkeypatch):
+    calls = []
+
+    def use():
+        calls.append(small_cache.get("a"))
+        assert len(calls) < 10, "the walk begins anew and anew"
+
+    stepping(small_cache, monkeypatch, use)
+    with small_cache._lock:
+        keys, _ = small_cache._walk_locked()
+
+    assert (keys, calls) == (["a", "b", "c"], [1, 1, 1])
+    assert list(small_cache._entries) == ["b", "c", "a"]
+
+
+def test_a_walk_begins_anew_after_a_hit_that_was_under_way(small_cache, monkeypatch):
+    steps = [lambda: small_cache._entries.move_to_end("a")]
+    stepping(small_cache, monkeypatch, lambda: steps and steps.pop()())
+
+    with small_cache._lock:
+        keys, entries = small_cache._walk_locked()
+
+    assert keys == ["b", "c", "a"]
+    assert [entry[0] for entry in entries] == [2, 3, 1]
+
+
+def test_after_a_save_a_hit_moves_its_key_at_once(small_cache, tmp_path):
+    small_cache.set_many({"a": 1, "b": 2})
+    small_cache.save(tmp_path / "s")
+
+    small_cache.get("a")
+
+    assert list(small_cache._entries) == ["b", "a"]
+    assert not small_cache._uses
+
+
+@pytest.mark.parametrize("replace", ["clear", "load"])
+def test_a_hit_in_other_content_moves_its_key_there(small_cache, tmp_path, replace):
+    small_cache.set_many({"a": 1, "b": 2})
+    small_cache.save(tmp_path / "s")
+    if replace == "clear":
+        small_cache.clear()
+        small_cache.set_many({"a": 1, "b": 2})
+    else:
+        small_cache.load(tmp_path / "s")
+
+    assert small_cache.get("a") == 1
+    assert list(small_cache._entries) == ["b", "a"]
+
+
+def test_hits_wait_while_the_last_of_the_queue_is_replayed(small_cache, monkeypatch):
+    replay, waited = small_cache._replay_locked, []
+    small_cache.set_many({"a": 1, "b": 2})
+
+    def replaying():
+        with ThreadPoolExecutor(1) as other:
+            call = other.submit(small_cache._touch, "b")
+            waited.append(wait([call], 0.03).done == set())
+            waited.append(small_cache._touch == small_cache._touch_waiting)
+            replay()
+            small_cache._lock.release()
+            call.result(30)
+            small_cache._lock.acquire()
+
+    monkeypatch.setattr(small_cache, "_replay_locked", replaying)
+    small_cache._uses.append("a")
+    with small_cache._lock:
+        small_cache._walk_locked()
+
+    assert waited == [True, True]
+    assert list(small_cache._entries) == ["a", "b"]
+
+
+def test_a_hit_that_noted_its_key_too_late_replays_it_itself(small_cache):
+    small_cache.set_many({"a": 1, "b": 2})
+    with small_cache._lock:
+        small_cache._walk_locked()
+
+    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
+        holder.submit(small_cache._lock.acquire).result(30)
+        call = other.submit(small_cache._note, "a")
+        early = wait([call], 0.03).done
+        holder.submit(small_cache._lock.release).result(30)
+        call.result(30)
+
+    assert early == set()
+    assert (list(small_cache._entries), list(small_cache._uses)) == (["b", "a"], [])
+
+
+def test_many_noted_hits_are_replayed_before_hits_have_to_wait(small_cache, monkeypatch):
+    replay, touches = small_cache._replay_locked, []
+    small_cache.set_many({"a": 1, "b": 2})
+    small_cache._uses.extend(["a"] * 6000)
+
+    def replaying():
+        touches.append(small_cache._touch)
+        replay()
+
+    monkeypatch.setattr(small_cache, "_replay_locked", replaying)
+    with small_cache._lock:
+        small_cache._walk_locked()
+
+    assert touches == [small_cache._note]
+
+
+def test_a_new_key_in_a_full_cache_makes_room_before_it_is_stored(make_cache, clock):
+    cache = make_cache(3)
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+    sizes = []
+
+    real = cache._make_room_locked
+    cache._make_room_locked = lambda size, now, gone: (sizes.append(size), real(size, now, gone))
+    cache.set_many({"d": 4, "e": 5, "e2": 6})
+    cache.set_many({"e": 7})
+
+    assert sizes == [2, 2, 2]
+    assert sorted(cache.keys()) == ["d", "e", "e2"]
 
 
 def test_a_forked_child_forgets_the_flights_of_its_parent(CacheImpl):
@@ -677,9 +1010,83 @@ def test_a_forked_child_forgets_the_flights_of_its_parent(CacheImpl):
         assert cache._flights.keys() == []
 
 
+def test_what_has_expired_is_found_however_many_buckets_there_were(make_cache, clock):
+    cache = make_cache(2)
+    cache._expiry._numbers = count(10**15)
+    cache.set("live", 1)
+    cache.set("expired", 1, ttl=1)
+    clock.tick(1)
+
+    cache.set_many({"new": 1})
+
+    assert sorted(cache.keys()) == ["live", "new"]
+
+
 def test_a_refused_copy_is_told_what_to_do(cache):
     with pytest.raises(TypeError, match=f"^a {type(cache).__name__} cannot .* use save"):
         pickle.dumps(cache)
+
+
+def test_lives_that_share_a_bucket_do_not_fill_it_beyond_its_size(cache, clock, monkeypatch):
+    for module in (core, expiry):
+        monkeypatch.setattr(module, "FULL", 10)
+
+    for number in range(100):
+        cache.set(str(number), 1, ttl=1000 + number % 2 / 2)
+
+    assert max(map(len, cache._expiry.buckets.values())) == 10
+
+
+def test_a_deadline_at_the_end_of_a_bucket_goes_into_the_next(cache, clock):
+    cache.set("a", 1, ttl=128)
+    clock.tick(cache._expiry.end - cache._entries["a"][1])
+
+    cache.set("b", 1, ttl=128)
+
+    check_index(cache)
+    assert len(cache._expiry.buckets) == 2
+
+
+class Time:
+    """Stands in for the module `time`."""
+
+    def __init__(self):
+        self.slept = []
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+
+
+def test_others_get_the_lock_between_two_slices(cache, clock, monkeypatch):
+    cache.set_many({"a": 1, "b": 2, "c": 3}, ttl=1)
+    clock.tick(1)
+    cache.set_many({"d": 4, "e": 5, "f": 6})
+    monkeypatch.setattr(core, "time", Time())
+    monkeypatch.setattr(core, "_SWEEP", 1)
+    monkeypatch.setattr(core, "_SLICE", 1)
+
+    cache.cleanup()
+    cleaning = len(core.time.slept)
+    cache.delete_pattern("*")
+
+    assert cleaning >= 1
+    assert len(core.time.slept) >= cleaning + 3
+    assert set(core.time.slept) == {core._YIELD}
+
+
+@pytest.mark.parametrize("verb", ["save", "load", "clear"])
+def test_a_hit_waits_for_nobody_who_is_inside(cache, tmp_path, verb):
+    cache.save(tmp_path / "s")
+    WAITING[verb](cache, tmp_path / "s")
+    cache.set("k", 1)
+
+    with ThreadPoolExecutor(1) as holder, ThreadPoolExecutor(1) as other:
+        holder.submit(cache._lock.acquire).result(30)
+        call = other.submit(cache.get, "k")
+        done = wait([call], 5).done
+        holder.submit(cache._lock.release).result(30)
+
+    assert done == {call}
 
 
 def test_a_call_from_inside_stores_nothing_that_store_if_refuses():

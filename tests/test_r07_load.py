@@ -576,7 +576,7 @@ def test_a_bad_trust_is_refused(CacheImpl, trust, error, wording):
 
 @pytest.mark.clause("R7.9")
 @pytest.mark.parametrize("verb", ["load", "clear"])
-def test_others_go_on_while_the_content_is_replaced(make_cache, path, waits, pause, verb):
+def test_others_go_on_while_the_content_is_replaced(make_cache, path, waits, verb):
     cache = make_cache(100_001)
     make_cache().save(path)
 
@@ -584,16 +584,16 @@ def test_others_go_on_while_the_content_is_replaced(make_cache, path, waits, pau
         cache.set_many({f"k{at}": tuple(map(str, range(at, at + 20))) for at in range(100_000)})
         if verb == "load":
             cache.save(path)
-        (wait,), took = waits(
+        (pause,), took = waits(
             (lambda: cache.load(path)) if verb == "load" else cache.clear,
             lambda: cache.set("other", 1),
         )
-        return wait < max(pause, took / 5)
+        return pause < max(0.03, took / 5)
 
     assert any(others_go_on() for _ in range(3))
 
 
-@pytest.mark.clause("R7.9", "R7.1", "R9.1")
+@pytest.mark.clause("R7.9", "R7.1")
 def test_readers_see_the_old_content_or_the_new(make_cache, path, meanwhile):
     cache = make_cache(5000)
     cache.set_many({f"k{number}": "new" for number in range(5000)})

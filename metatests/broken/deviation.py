@@ -13,7 +13,6 @@ from typing import Any
 
 from .pattern import replaced
 
-PYTHON_STORE = "memory/_store_py.py"
 INSTALL = "\n__import__('metatests.broken', fromlist=['install']).install({name!r}, __name__)\n"
 
 
@@ -21,9 +20,8 @@ INSTALL = "\n__import__('metatests.broken', fromlist=['install']).install({name!
 class Edit:
     """One piece of code that another takes the place of.
 
-    `place` is a module of `cache/`, or a class or function in it: "arguments",
-    "memory/_store_py.Store.set", "remote/leases.Leases.reset". `old` is a pattern, as `pattern`
-    says, that fits one place there.
+    `place` is a module of `cache/`, or a class or function in it: "core", "core.Cache.get",
+    "remote/leases.Leases.reset". `old` is a pattern, as `pattern` says, that fits one place there.
     """
 
     place: str
@@ -68,11 +66,6 @@ class Deviation:
     def __str__(self) -> str:
         """Name it for the report of a test run."""
         return f"{self.clause} {self.name}"
-
-    @property
-    def python_store(self) -> bool:
-        """Whether it is the store in Python that is broken: then that one has to serve."""
-        return any(edit.path == PYTHON_STORE for edit in self.edits)
 
     def sources(self, package: pathlib.Path) -> dict[str, str]:
         """Return the changed files of the package, by their path in it."""

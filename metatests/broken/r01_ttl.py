@@ -1,52 +1,70 @@
 """Caches that are wrong about how long an entry lives."""
 
-import sys
-import time
 from math import inf
 from typing import Any
 
 from .deviation import Deviations, breaks
 
-CACHE = "memory/cache.DistributedCache"
-STORE = "memory/_store_py.Store"
-WALK = "memory/_store_py.Walk"
+CACHE = "core.DistributedCache"
+LIVE = f"{CACHE}._live_locked"
+STORE = f"{CACHE}._store_locked"
 
 DEVIATIONS = Deviations()
 DEVIATIONS += [
     breaks(
         "R1.1",
         "get gives an entry that expires just now",
-        (
-            f"{STORE}._count_read",
-            "entry is not None and entry[1] != inf",
-            "entry is not None and entry[1] not in (inf, monotonic())",
-        ),
+        (f"{CACHE}.get", "deadline > monotonic()", "deadline >= monotonic()"),
     ),
     breaks(
         "R1.1",
         "what takes the lock finds an entry that expires just now",
-        (f"{STORE}._live", "entry[1] > monotonic()", "entry[1] >= monotonic()"),
+        (LIVE, "entry[1] > monotonic()", "entry[1] >= monotonic()"),
     ),
     breaks(
         "R1.1",
         "keys lists what expires just now",
-        (f"{WALK}.slice", "self._items[key][1] > now", "self._items[key][1] >= now"),
+        ("core._live_keys", "entry[1] > now", "entry[1] >= now"),
     ),
     breaks(
         "R1.1",
         "ttl tells of what expires just now",
-        (f"{STORE}.ttl", "self._live(key, gone)", "self._entries.get(key)"),
-        (f"{STORE}.ttl", "left > 0", "left >= 0"),
+        (f"{CACHE}.ttl", "left > 0", "left >= 0"),
     ),
     breaks(
         "R1.2",
         "an expired entry that is met stays in storage",
-        (f"{STORE}._live", "self._expire(key, entry, gone)", "return None"),
+        (LIVE, "removed = self._remove_locked(key, entry, gone)", "removed = 0"),
+    ),
+    breaks(
+        "R1.3",
+        "set without a ttl forgets the default",
+        (f"{CACHE}.__init__", "(None, self._default_life)", "(None, inf)"),
+    ),
+    breaks(
+        "R1.4",
+        "overwriting soon keeps the deadline",
+        (
+            f"{CACHE}.set",
+            "if old[2] == slot and old[1] > now:\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "fresh = (value, old[1], slot)\nif old[2] == slot and old[1] > now:"
+            "\n    entries[key] = fresh\n    entries.move_to_end(key)\n    return",
+        ),
+    ),
+    breaks(
+        "R1.5",
+        "every key has the ttl that was given first",
+        (
+            f"{CACHE}.set",
+            "if ttl is checked[0]:",
+            "if ttl is checked[0] or checked[0] is not None:",
+        ),
     ),
     breaks(
         "R1.6",
         "deadlines are rounded to whole seconds",
-        (f"{STORE}._store", "now + life", "now + (life if life == inf else max(round(life), 1))"),
+        (STORE, "deadline = now + life", "deadline = now + max(round(life), 1)"),
     ),
     breaks(
         "R1.7",
@@ -83,8 +101,29 @@ DEVIATIONS += [
     ),
     breaks(
         "R1.7",
+        "a bad ttl in set_many is found when the first entry is stored",
+        (
+            f"{CACHE}.set_many",
+            "for key, value in pairs:\n    self._store_locked(key, value, life, gone)",
+            "for key, value in pairs:\n    self._store_locked(key, value, inf, gone)"
+            "\nlife = self._life(ttl)\nfor key, value in pairs:"
+            "\n    self._store_locked(key, value, life, gone)",
+        ),
+        (
+            f"{CACHE}.set_many",
+            "life = self._life(ttl)\npairs = arguments.pairs(mapping)",
+            "pairs = arguments.pairs(mapping)",
+        ),
+    ),
+    breaks(
+        "R1.7",
         "cleanup_interval is not checked",
         (f"{CACHE}.__init__", "arguments.seconds(cleanup_interval, 'cleanup_interval')", "60.0"),
+    ),
+    breaks(
+        "R1.8",
+        "deadlines go by the wall clock",
+        ("core", "from time import monotonic", "from time import time as monotonic"),
     ),
 ]
 
@@ -102,12 +141,7 @@ def _(verb: Any, self: Any, key: str, *given: Any, ttl: Any = None, **options: A
 
 @DEVIATIONS.wrap("R1.2", "exists leaves an expired entry in storage", "exists")
 def _(exists: Any, self: Any, key: str) -> bool:
-    return key in self.keys()
-
-
-@DEVIATIONS.wrap("R1.3", "set without a ttl forgets the default", "set")
-def _(set_: Any, self: Any, key: str, value: Any, ttl: Any = None, **options: Any) -> None:
-    set_(self, key, value, inf if ttl is None else ttl, **options)
+    return self.ttl(key) is not None
 
 
 @DEVIATIONS.wrap("R1.3", "set_many without a ttl forgets the default", "set_many")
@@ -135,33 +169,6 @@ def _(set_: Any, self: Any, key: Any, value: Any, ttl: Any = None, **options: An
     set_(self, key, value, ttl if left is None else left, **options)
 
 
-@DEVIATIONS.wrap("R1.4", "overwriting soon keeps the deadline", "set")
-def _(set_: Any, self: Any, key: Any, value: Any, ttl: Any = None, **options: Any) -> None:
-    left = self.ttl(key)
-    set_(self, key, value, ttl, **options)
-    if left not in (None, inf) and left < self.ttl(key) < left + 0.1:
-        self.touch(key, left)
-
-
-@DEVIATIONS.wrap("R1.5", "every key has the ttl that was given first", "set")
-def _(set_: Any, self: Any, key: Any, value: Any, ttl: Any = None, **options: Any) -> None:
-    first = None if ttl is None else vars(self).setdefault("_first_ttl", ttl)
-    set_(self, key, value, first, **options)
-
-
-@DEVIATIONS.wrap(
-    "R1.7", "a bad ttl in set_many is found when the first entry is stored", "set_many"
-)
-def _(set_many: Any, self: Any, mapping: Any, ttl: Any = None, **options: Any) -> None:
-    set_many(self, mapping, inf, **options)
-    set_many(self, mapping, ttl, **options)
-
-
 @DEVIATIONS.wrap("R1.7", "touch with a bad ttl says nothing where the key is missing", "touch")
 def _(touch: Any, self: Any, key: str, ttl: Any = None) -> bool:
     return bool(self.exists(key) and touch(self, key, ttl))
-
-
-@DEVIATIONS.patch("R1.8", "deadlines go by the wall clock")
-def _(cache: Any) -> None:
-    sys.modules[cache.memory.store.Store.__module__].monotonic = time.time

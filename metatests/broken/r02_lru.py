@@ -2,39 +2,85 @@
 
 from typing import Any
 
-from .altering import in_place, order, recount, reorder, use
 from .deviation import Deviations, breaks
 
-CACHE = "memory/cache.DistributedCache"
-STORE = "memory/_store_py.Store"
-ROOM = f"{STORE}._make_room"
+CACHE = "core.DistributedCache"
+ROOM = f"{CACHE}._make_room_locked"
 
 DEVIATIONS = Deviations()
 DEVIATIONS += [
     breaks(
-        "R2.2",
-        "the most recently used entry is evicted",
-        (ROOM, "self._entries.popitem(last=False)", "self._entries.popitem()"),
+        "R2.1",
+        "a hit of get is no use",
+        (f"{CACHE}.get", "self._touch(key)", "pass"),
     ),
     breaks(
-        "R2.2",
-        "where entries have deadlines the most recently used one is evicted",
+        "R2.1",
+        "a hit of get_many is no use",
+        (f"{CACHE}._read_locked", "self._entries.move_to_end(key)", "pass"),
+    ),
+    breaks(
+        "R2.1",
+        "overwriting without a ttl is no use",
         (
-            ROOM,
-            "self._entries.popitem(last=False)",
-            "self._entries.popitem(last=bool(self._deadlines))",
+            f"{CACHE}.set",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh\n    return",
+        ),
+    ),
+    breaks(
+        "R2.1",
+        "overwriting with the same ttl is no use",
+        (
+            f"{CACHE}.set",
+            "if old[2] == slot and old[1] > now:\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "if old[2] == slot and old[1] > now:\n    entries[key] = fresh\n    return",
+        ),
+    ),
+    breaks(
+        "R2.1",
+        "replace, touch and set_many are no use",
+        (f"{CACHE}._store_locked", "entries.move_to_end(key)", "pass"),
+    ),
+    breaks(
+        "R2.1",
+        "increment is no use",
+        (f"{CACHE}.increment", "entries.move_to_end(key)", "pass"),
+    ),
+    breaks(
+        "R2.1",
+        "saving turns the order around",
+        (
+            f"{CACHE}.save",
+            "expired = self._expiry.due(now)",
+            "for key in reversed(keys):\n    self._entries.move_to_end(key)"
+            "\nexpired = self._expiry.due(now)",
         ),
     ),
     breaks(
         "R2.2",
+        "the most recently used entry is evicted",
+        (f"{CACHE}.set", "_, old = entries.popitem(last=False)", "_, old = entries.popitem()"),
+    ),
+    breaks(
+        "R2.2",
+        "where entries have deadlines the most recently used one is evicted",
+        (ROOM, "entries.popitem(last=False)", "entries.popitem()"),
+    ),
+    breaks(
+        "R2.2",
         "two entries are evicted for one",
+        (f"{CACHE}._store_locked", "self._max_size - 1", "max(self._max_size - 2, 0)"),
+    ),
+    breaks(
+        "R2.2",
+        "an eviction is not counted",
         (
-            ROOM,
-            "evicted = self._entries.popitem(last=False)\nself._evictions += 1"
-            "\ngone.append(evicted[1])",
-            "for _ in range(min(len(self._entries), 2)):"
-            "\n    evicted = self._entries.popitem(last=False)\n    self._evictions += 1"
-            "\n    gone.append(evicted[1])",
+            f"{CACHE}.set",
+            "_, old = entries.popitem(last=False)\nself._evictions += 1",
+            "_, old = entries.popitem(last=False)",
         ),
     ),
     breaks(
@@ -46,36 +92,50 @@ DEVIATIONS += [
         "R2.3",
         "overwriting makes room for one more",
         (
-            f"{STORE}._store",
-            "while len(self._entries) >= self._bound and key not in self._entries:",
-            "while len(self._entries) >= self._bound:",
+            f"{CACHE}._store_locked",
+            "if key in entries:\n    key = expiry.filed(key, entries[key][2])"
+            "\nelif len(entries) >= self._max_size:"
+            "\n    self._make_room_locked(self._max_size - 1, now, gone)",
+            "if key in entries:\n    key = expiry.filed(key, entries[key][2])"
+            "\nif len(entries) >= self._max_size:"
+            "\n    self._make_room_locked(self._max_size - 1, now, gone)",
+        ),
+    ),
+    breaks(
+        "R2.3",
+        "overwriting in a full cache evicts",
+        (
+            f"{CACHE}.set",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh"
+            "\n    entries.move_to_end(key)\n    return",
+            "if key in entries:\n    old = entries[key]\n    entries[key] = fresh"
+            "\n    len(entries) == self._max_size and entries.popitem(last=False)\n    return",
         ),
     ),
     breaks(
         "R2.4",
         "the least recently used entry goes, whatever has expired",
-        (ROOM, "self._first_expired(...) if self._deadlines else None", "None"),
+        (ROOM, "if expiry.heap and expiry.heap[0][0] <= now and expiry.due(now):", "if False:"),
     ),
     breaks(
         "R2.4",
         "what expired and made room counts as evicted",
-        (ROOM, "self._expire(*expired, gone)", "self._evictions += self._remove(*expired, gone)"),
+        (ROOM, "self._expirations += removed", "self._evictions += removed"),
     ),
     breaks(
         "R2.4",
         "only the least recently used entry is looked at for having expired",
         (
             ROOM,
-            "if expired is not None:",
-            "if expired is not None and"
-            " self._entries[next(iter(self._entries))][1] <= monotonic():",
+            "expiry.heap and expiry.heap[0][0] <= now and expiry.due(now)",
+            "expiry.heap and expiry.heap[0][0] <= now and"
+            " (next(iter(entries.values()))[1] is not None) and expiry.due(now)",
         ),
     ),
     breaks(
         "R2.5",
         "a max_size of zero is taken",
         ("arguments.count", "if value < 1:", "if value < 0:"),
-        (f"{CACHE}.__init__", "super().__init__(self._max_size, ...)", "super().__init__(1, ...)"),
     ),
     breaks(
         "R2.5",
@@ -86,49 +146,26 @@ DEVIATIONS += [
             "not isinstance(value, int)",
         ),
     ),
+    breaks(
+        "R2.5",
+        "a cache of one entry keeps none",
+        (
+            f"{CACHE}.set",
+            "if len(entries) < self._max_size and key not in entries:\n",
+            "if len(entries) < self._max_size > 1 or self._max_size == 1 > self._evictions:\n",
+        ),
+        (
+            f"{CACHE}.set",
+            "gone: list[Entry] = []",
+            "gone = []\nif self._max_size == 1 and self._evictions:\n    return",
+        ),
+    ),
 ]
 
 
-@DEVIATIONS.wrap("R2.1", "a hit of get is no use", "get")
-def _(get: Any, self: Any, key: Any, default: Any = None) -> Any:
-    return in_place(self, lambda: get(self, key, default))
-
-
-@DEVIATIONS.wrap("R2.1", "a hit of get_many is no use", "get_many")
-def _(get_many: Any, self: Any, keys: Any) -> Any:
-    return in_place(self, lambda: get_many(self, keys))
-
-
-@DEVIATIONS.wrap("R2.1", "overwriting without a ttl is no use", "set")
-def _(set_: Any, self: Any, key: Any, value: Any, ttl: Any = None) -> None:
-    if ttl is not None:
-        set_(self, key, value, ttl)
-    else:
-        in_place(self, lambda: set_(self, key, value))
-
-
-@DEVIATIONS.wrap("R2.1", "overwriting with the same ttl is no use", "set")
-def _(set_: Any, self: Any, key: Any, value: Any, ttl: Any = None) -> None:
-    if ttl is None or self.ttl(key) != ttl:
-        set_(self, key, value, ttl)
-    else:
-        in_place(self, lambda: set_(self, key, value, ttl))
-
-
-@DEVIATIONS.wrap("R2.1", "replace, touch and set_many are no use", "replace", "touch", "set_many")
-def _(verb: Any, self: Any, *given: Any, **options: Any) -> Any:
-    return in_place(self, lambda: verb(self, *given, **options))
-
-
-@DEVIATIONS.wrap("R2.1", "increment is no use", "increment")
-def _(increment: Any, self: Any, *given: Any, **options: Any) -> Any:
-    return in_place(self, lambda: increment(self, *given, **options))
-
-
-@DEVIATIONS.wrap("R2.1", "saving turns the order around", "save")
-def _(save: Any, self: Any, path: Any) -> None:
-    save(self, path)
-    reorder(self, reversed(order(self)))
+def use(cache: Any, key: str) -> None:
+    """Make a live key most recently used; nothing else changes."""
+    cache.touch(key, cache.ttl(key))
 
 
 @DEVIATIONS.wrap("R2.1", "exists is a use", "exists")
@@ -161,25 +198,3 @@ def _(keys: Any, self: Any, pattern: str = "*") -> list[str]:
     for key in found:
         use(self, key)
     return found
-
-
-@DEVIATIONS.wrap("R2.2", "an eviction is not counted", "set")
-def _(set_: Any, self: Any, *given: Any, **options: Any) -> None:
-    evictions = self.stats().evictions
-    set_(self, *given, **options)
-    recount(self, evictions=evictions - self.stats().evictions)
-
-
-@DEVIATIONS.wrap("R2.3", "overwriting in a full cache evicts", "set")
-def _(set_: Any, self: Any, key: Any, *given: Any, **options: Any) -> None:
-    full = self.exists(key) and len(self) == self._max_size
-    set_(self, key, *given, **options)
-    if full and self.delete(order(self)[0]):
-        recount(self, evictions=1)
-
-
-@DEVIATIONS.wrap("R2.5", "a cache of one entry keeps none", "set")
-def _(set_: Any, self: Any, key: Any, *given: Any, **options: Any) -> None:
-    set_(self, key, *given, **options)
-    if self._max_size == 1:
-        self.delete(key)

@@ -1,19 +1,44 @@
 """Caches whose counters do not add up."""
 
-import time
 from math import inf
 from typing import Any
 
 from .deviation import Deviations, breaks
 
-INCREMENT = "memory/_store_py.Store.increment"
+CACHE = "core.DistributedCache"
+MIXIN = "mixin.CacheMixin"
+INCREMENT = f"{CACHE}.increment"
 
 DEVIATIONS = Deviations()
 DEVIATIONS += [
     breaks(
+        "R3.1",
+        "increment reads and writes in two steps",
+        (
+            INCREMENT,
+            "self._acquire()",
+            "while self.exists(key):\n    total = self.get(key) + step\n    time.sleep(0)"
+            "\n    self.set(key, total)\n    return total\nself._acquire()",
+        ),
+    ),
+    breaks(
+        "R3.2",
+        "a missing key becomes one more than the amount",
+        (
+            INCREMENT,
+            "self._store_locked(key, step, life, gone, None)",
+            "self._store_locked(key, step + 1, life, gone, None)",
+        ),
+    ),
+    breaks(
+        "R3.2",
+        "a new counter has no default ttl",
+        (INCREMENT, "self._default_life", "inf"),
+    ),
+    breaks(
         "R3.2",
         "an expired counter goes on",
-        (INCREMENT, "entry = self._live(key, gone)", "entry = self._entries.get(key)"),
+        (INCREMENT, "entry = self._live_locked(key, gone)", "entry = self._entries.get(key)"),
     ),
     breaks(
         "R3.4",
@@ -41,8 +66,8 @@ DEVIATIONS += [
         "sums are ints",
         (
             INCREMENT,
-            "arguments.number(entry[0], key) + step",
-            "int(arguments.number(entry[0], key) + step)",
+            "total = number + step",
+            "total = int(number + step)",
         ),
     ),
     breaks(
@@ -64,51 +89,35 @@ DEVIATIONS += [
             "\nraise TypeError(f'amount must be an int or float, not {type(value).__name__}')",
         ),
     ),
+    breaks(
+        "R3.2",
+        "an increment takes its ttl for milliseconds",
+        (f"{CACHE}.increment", "arguments.seconds(ttl)", "(arguments.seconds(ttl) / 1000)"),
+    ),
+    breaks(
+        "R3.2",
+        "an increment forgets its ttl",
+        (f"{CACHE}.increment", "arguments.seconds(ttl)", "self._default_life"),
+    ),
+    breaks(
+        "R3.2",
+        "a decrement forgets its ttl",
+        (
+            f"{MIXIN}.decrement",
+            "self.increment(key, -arguments.amount(amount), create=create, ttl=ttl)",
+            "self.increment(key, -arguments.amount(amount), create=create)",
+        ),
+    ),
+    breaks(
+        "R3.3",
+        "the ttl of an increment moves the deadline of a live key",
+        (
+            f"{CACHE}.increment",
+            "return total",
+            "(ttl is None or self.touch(key, ttl)); return total",
+        ),
+    ),
 ]
-
-
-@DEVIATIONS.wrap("R3.1", "increment reads and writes in two steps", "increment")
-def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
-    if not self.exists(key):
-        return increment(self, key, amount, **options)
-    total = self.get(key) + amount
-    # Lets another thread count in between, or the defect would show by chance only.
-    time.sleep(0)  # part of the defect: hands the interpreter over
-    self.set(key, total, self.ttl(key))
-    return total
-
-
-@DEVIATIONS.wrap("R3.2", "a missing key becomes one more than the amount", "increment")
-def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
-    return increment(self, key, amount if self.exists(key) else amount + 1, **options)
-
-
-@DEVIATIONS.wrap("R3.2", "a new counter has no default ttl", "increment")
-def _(increment: Any, self: Any, key: str, amount: Any = 1, **options: Any) -> Any:
-    return increment(self, key, amount, **{"ttl": inf, **options})
-
-
-@DEVIATIONS.wrap("R3.2", "an increment takes its ttl for milliseconds", "increment")
-def _(increment: Any, self: Any, key: str, amount: Any = 1, *, ttl: Any = None, **more: Any) -> Any:
-    return increment(self, key, amount, ttl=None if ttl is None else ttl / 1000, **more)
-
-
-@DEVIATIONS.wrap("R3.2", "an increment forgets its ttl", "increment")
-def _(increment: Any, self: Any, key: str, amount: Any = 1, *, ttl: Any = None, **more: Any) -> Any:
-    return increment(self, key, amount, **more)
-
-
-@DEVIATIONS.wrap("R3.2", "a decrement forgets its ttl", "decrement")
-def _(decrement: Any, self: Any, key: str, amount: Any = 1, *, ttl: Any = None, **more: Any) -> Any:
-    return decrement(self, key, amount, **more)
-
-
-@DEVIATIONS.wrap("R3.3", "the ttl of an increment moves the deadline of a live key", "increment")
-def _(increment: Any, self: Any, key: str, amount: Any = 1, *, ttl: Any = None, **more: Any) -> Any:
-    total = increment(self, key, amount, ttl=ttl, **more)
-    if ttl is not None:
-        self.touch(key, ttl)
-    return total
 
 
 @DEVIATIONS.wrap("R3.4", "the error does not name the key", "increment")

@@ -5,8 +5,7 @@ from typing import Any
 
 from .deviation import Deviations, breaks
 
-CACHE = "memory/cache.DistributedCache"
-WALK = "memory/_store_py.Walk"
+CACHE = "core.DistributedCache"
 TOKENS = "patterns._tokens"
 CLASS = "patterns._char_class"
 
@@ -103,23 +102,26 @@ DEVIATIONS += [
     breaks(
         "R5.3",
         "keys lists what has expired",
-        (f"{WALK}.slice", "[key for key in part if self._items[key][1] > now]", "part"),
+        (
+            "core._live_keys",
+            "(entry := entries.get(key)) is not None and (entry[1] is None or entry[1] > now)",
+            "entries.get(key) is not None",
+        ),
     ),
     breaks(
         "R5.3",
         "keys takes all entries for live ones",
-        (f"{WALK}.__init__", "dict(items)", "dict.fromkeys(dict(items), (None, inf))"),
+        (f"{CACHE}.keys", "not self._expiry.heap", "True"),
     ),
     breaks(
         "R5.3",
         "delete_pattern counts what has expired",
-        (f"{WALK}.slice", "[key for key in part if self._items[key][1] > now]", "part"),
-        (f"{WALK}.delete", "if entry[1] <= monotonic():", "if False:"),
+        (f"{CACHE}._delete_unwritten", "if entry[1] is None or entry[1] > now:", "if True:"),
     ),
     breaks(
         "R5.4",
         "delete_pattern deletes the first slice only",
-        (f"{CACHE}.delete_pattern", "while part := walk.slice():", "if part := walk.slice():"),
+        ("core._slices_of", "while items:", "if items:"),
     ),
     breaks(
         "R5.6",
@@ -129,42 +131,28 @@ DEVIATIONS += [
     breaks(
         "R5.7",
         "keys matches all in one go",
-        (
-            f"{CACHE}.keys",
-            "while part := walk.slice():\n    matching += glob.select(part)",
-            "while part := walk.slice():\n    matching += part\nmatching = glob.select(matching)",
-        ),
+        (f"{CACHE}.keys", "for part in _slices_of(keys):", "for part in [keys]:"),
     ),
     breaks(
         "R5.7",
         "delete_pattern matches all in one go",
         (
             f"{CACHE}.delete_pattern",
-            "while part := walk.slice():\n    if doomed := glob.select(part):"
-            "\n        removed += walk.delete(doomed)",
-            "found = []\nwhile part := walk.slice():\n    found += part"
-            "\ndoomed = glob.select(found)\nwhile doomed:"
-            "\n    removed += walk.delete(doomed[-500:])\n    del doomed[-500:]",
+            "for part in _slices_of(keys):",
+            "for part in [keys]:",
         ),
     ),
     breaks(
         "R5.7",
         "delete_pattern removes all in one go",
-        (
-            f"{CACHE}.delete_pattern",
-            "while part := walk.slice():\n    if doomed := glob.select(part):"
-            "\n        removed += walk.delete(doomed)",
-            "doomed = []\nwhile part := walk.slice():\n    doomed += glob.select(part)"
-            "\nremoved += walk.delete(doomed)",
-        ),
+        (f"{CACHE}.delete_pattern", "for part in _slices_of(doomed):", "for part in [doomed]:"),
+    ),
+    breaks(
+        "R5.7",
+        "a slice of a large cache is left out",
+        ("core._slices_of", "while items:", "while len(items) >= _SLICE or 0 < len(items) < 1000:"),
     ),
 ]
-
-
-@DEVIATIONS.wrap("R5.7", "a slice of a large cache is left out", "keys")
-def _(keys: Any, self: Any, pattern: Any = "*") -> Any:
-    found = keys(self, pattern)
-    return found[:5000] + found[6000:]
 
 
 @DEVIATIONS.wrap("R5.5", "bytes are a pattern", "keys", "delete_pattern")

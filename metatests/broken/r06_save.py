@@ -1,20 +1,12 @@
 """Caches whose snapshots are not whole, not plain or not of one moment."""
 
-import time
-from collections.abc import Callable
-from typing import Any
+from .deviation import breaks
 
-from .deviation import Deviations, breaks, wrap
-from .lock import held, holds, waits
-
-SAVE = "memory/cache.DistributedCache.save"
-STORE = "memory/_store_py.Store"
+CACHE = "core.DistributedCache"
+SAVE = f"{CACHE}.save"
 WRITE = "atomic_file.write"
-ROW = "(key, value, None if deadline is None else deadline + epoch)"
 
-DEVIATIONS = Deviations()
-DEVIATIONS += [
-    held("R6.7", "the file is written under the lock", "save"),
+DEVIATIONS = [
     breaks(
         "R6.4",
         "the snapshot is written in place",
@@ -27,26 +19,38 @@ DEVIATIONS += [
     breaks(
         "R6.1",
         "the header does not tell of expirations",
-        (SAVE, "header['entries'] = size", "header['entries'] = size\ndel header['expirations']"),
+        (
+            f"{CACHE}._header_locked",
+            "{'saved_at': time.time(), 'hits': hits, 'misses': misses, 'evictions':"
+            " self._evictions, 'expirations': self._expirations}",
+            "{'saved_at': time.time(), 'hits': hits, 'misses': misses, 'evictions':"
+            " self._evictions}",
+        ),
     ),
     breaks(
         "R6.1",
         "the header has other counters than the moment",
         (
-            SAVE,
-            "header['entries'] = size",
-            "header['entries'] = size\nheader['hits'], header['misses'] = (header['misses'], 0)",
+            f"{CACHE}._header_locked",
+            "{'saved_at': time.time(), 'hits': hits, 'misses': misses, 'evictions':"
+            " self._evictions, 'expirations': self._expirations}",
+            "{'saved_at': time.time(), 'hits': misses, 'misses': 0, 'evictions':"
+            " self._evictions, 'expirations': self._expirations}",
         ),
     ),
     breaks(
         "R6.1",
         "expires_at stands before the value",
-        (SAVE, ROW, "(key, None if deadline is None else deadline + epoch, value)"),
+        (SAVE, "zip(part, values, deadlines, strict=True)", "zip(part, deadlines, values)"),
     ),
     breaks(
         "R6.1",
         "keys are written as bytes",
-        (SAVE, ROW, "(key.encode(), value, None if deadline is None else deadline + epoch)"),
+        (
+            SAVE,
+            "zip(part, values, deadlines, strict=True)",
+            "zip(map(str.encode, part), values, deadlines, strict=True)",
+        ),
     ),
     breaks(
         "R6.1",
@@ -61,26 +65,52 @@ DEVIATIONS += [
     breaks(
         "R6.2",
         "expired entries are written",
-        (
-            f"{STORE}._snapshot",
-            "[item for item in self._entries.items() if item[1][1] > now]",
-            "list(self._entries.items())",
-        ),
+        (SAVE, "if expired:", "if False:"),
     ),
     breaks(
         "R6.2",
         "expires_at is by the monotonic clock",
-        (SAVE, "deadline + epoch", "deadline"),
+        (SAVE, "end + epoch", "end"),
     ),
     breaks(
         "R6.2",
         "expires_at is the life left",
-        (SAVE, "deadline + epoch", "deadline - now"),
+        (SAVE, "end + epoch", "end - now"),
+    ),
+    breaks(
+        "R6.2",
+        "expires_at is left out where most entries have none",
+        (SAVE, "deadlines.count(None) < len(deadlines)", "deadlines.count(None) == 0"),
+        (
+            SAVE,
+            "return list(zip(part, values, deadlines, strict=True))",
+            "deadlines = [end and min(end, 0) for end in deadlines] if None in deadlines"
+            " else deadlines"
+            "\nreturn list(zip(part, values, deadlines, strict=True))",
+        ),
+    ),
+    breaks(
+        "R6.3",
+        "entries are written from most to least recently used",
+        (SAVE, "keys.reverse()\nentries.reverse()", "pass"),
     ),
     breaks(
         "R6.3",
         "entries are written in the order in which they were stored",
-        (f"{STORE}._snapshot", "self._entries.items()", "dict.items(self._entries)"),
+        (
+            f"{CACHE}._walk_locked",
+            "order = iter(entries)",
+            "order = iter(list(dict.keys(entries)))",
+        ),
+    ),
+    breaks(
+        "R6.3",
+        "entries are written by key",
+        (
+            f"{CACHE}._walk_locked",
+            "return (keys, found)",
+            "return (sorted(keys), [entries[key] for key in sorted(keys)])",
+        ),
     ),
     breaks(
         "R6.4",
@@ -178,7 +208,41 @@ DEVIATIONS += [
     breaks(
         "R6.6",
         "values are read while the file is written",
-        (SAVE, ROW, "(key, self.peek(key, value), None if deadline is None else deadline + epoch)"),
+        (
+            SAVE,
+            "[entry[0] for entry in held]",
+            "[self._entries.get(key, entry)[0] for key, entry in zip(part, held)]",
+        ),
+    ),
+    breaks(
+        "R6.6",
+        "set_many stores its entries one by one",
+        (
+            f"{CACHE}.set_many",
+            "with self._lock:\n    for key, value in pairs:"
+            "\n        self._store_locked(key, value, life, gone)",
+            "for key, value in pairs:\n    time.sleep(0)\n    with self._lock:"
+            "\n        self._store_locked(key, value, life, gone)",
+        ),
+    ),
+    breaks(
+        "R6.7",
+        "the file is written under the lock",
+        (
+            SAVE,
+            "snapshot.write(target, header, rows, self._codec, self._secret)",
+            "with self._lock: snapshot.write(target, header, rows, self._codec, self._secret)",
+        ),
+    ),
+    breaks(
+        "R6.7",
+        "hits wait until the order of use was walked",
+        (f"{CACHE}._walk_locked", "self._touch = self._note", "self._touch = self._touch_waiting"),
+    ),
+    breaks(
+        "R6.7",
+        "hits during the walk are forgotten",
+        (f"{CACHE}._replay_locked", "entries.move_to_end", "entries.get"),
     ),
     breaks(
         "R6.7",
@@ -189,6 +253,17 @@ DEVIATIONS += [
             "if False:",
         ),
         ("snapshot._Hashing.write", "if len(self._pending) >= _CHUNK:", "if False:"),
+    ),
+    breaks(
+        "R6.7",
+        "values are copied before they are written",
+        (
+            SAVE,
+            "header['entries'] = len(keys)",
+            "header['entries'] = len(keys)"
+            "\nentries = [(bytes(bytearray(e[0])), *e[1:]) if type(e[0]) is bytes else e"
+            " for e in entries]",
+        ),
     ),
     breaks(
         "R6.8",
@@ -263,88 +338,3 @@ DEVIATIONS += [
         ),
     ),
 ]
-
-
-class Rows:
-    """A snapshot whose rows are known already."""
-
-    def __init__(self, rows: list[Any]) -> None:
-        self._rows = rows
-
-    def rows(self, most: int) -> list[Any]:
-        """Return some further rows."""
-        part = self._rows[:most]
-        del self._rows[:most]
-        return part
-
-    def close(self) -> None:
-        """End it."""
-        self._rows = []
-
-
-def rewritten(clause: str, name: str, change: Callable[[list[Any]], list[Any]]) -> None:
-    """Add the cache that saves what `change` makes of the rows (key, value, deadline or None)."""
-
-    def snapshot(former: Any, self: Any) -> Any:
-        moment, now, size, *counted = former(self)
-        return Rows(change(moment.rows(size))), now, size, *counted
-
-    DEVIATIONS.wrap(clause, name, "_snapshot")(snapshot)
-
-
-def without_ends_in_part(rows: list[Any]) -> list[Any]:
-    """Leave out all deadlines unless every row has one."""
-    if all(end is not None for _, _, end in rows):
-        return rows
-    return [(key, value, None) for key, value, _ in rows]
-
-
-def copied(rows: list[Any]) -> list[Any]:
-    """Copy values that are bytes."""
-    return [
-        (key, bytes(bytearray(value)) if type(value) is bytes else value, end)
-        for key, value, end in rows
-    ]
-
-
-rewritten("R6.2", "expires_at is left out where most entries have none", without_ends_in_part)
-rewritten("R6.3", "entries are written from most to least recently used", lambda rows: rows[::-1])
-rewritten("R6.3", "entries are written by key", sorted)
-rewritten("R6.7", "values are copied before they are written", copied)
-
-
-@DEVIATIONS.wrap("R6.6", "set_many stores its entries one by one", "set_many")
-def _(set_many: Any, self: Any, mapping: Any, ttl: Any = None) -> None:
-    for key, value in mapping.items():
-        time.sleep(0)
-        self.set(key, value, ttl)
-
-
-@DEVIATIONS.patch("R6.7", "hits wait until the order of use was walked")
-def _(package: Any) -> None:
-    def walked(snapshot: Any, self: Any) -> Any:
-        moment, now, size, *counted = snapshot(self)
-        rows = [row for _ in range(size) for row in moment.rows(1)]
-        return Rows(rows), now, size, *counted
-
-    wrap(package.DistributedCache, "_snapshot", walked)
-    holds(package.DistributedCache, "_snapshot")
-    waits(package.DistributedCache, "get")
-
-
-@DEVIATIONS.patch("R6.7", "hits during the walk are forgotten")
-def _(package: Any) -> None:
-    saving: list[Any] = []
-
-    def save(former: Any, self: Any, path: Any) -> None:
-        saving.append(path)
-        try:
-            former(self, path)
-        finally:
-            saving.remove(path)
-
-    def get(former: Any, self: Any, key: str, *default: Any) -> Any:
-        return self.peek(key, *default) if saving else former(self, key, *default)
-
-    wrap(package.DistributedCache, "save", save)
-    wrap(package.DistributedCache, "get", get)

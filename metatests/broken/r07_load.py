@@ -1,14 +1,12 @@
 """Caches that bring back something else, or run what they find."""
 
 from .deviation import breaks
-from .lock import held
 
-LOAD = "memory/cache.DistributedCache.load"
-CLEAR = "memory/cache.DistributedCache.clear"
+CACHE = "core.DistributedCache"
+LOAD = f"{CACHE}.load"
 RESOLVE = "trust.Trust.resolve"
 CHECK = "snapshot._check"
-FILL = "fresh._fill(keys, values, ends, -epoch, now)"
-SWAP = "self._swap(fresh, True)"
+COUNT = "self._count_from_locked(header['hits'], header['misses'], header['evictions'],"
 
 DEVIATIONS = [
     breaks(
@@ -16,108 +14,120 @@ DEVIATIONS = [
         "load merges the snapshot into what is there",
         (
             LOAD,
-            SWAP,
-            "for key in self.keys():\n    fresh.add(key, self.peek(key))\nself._swap(fresh, True)",
+            "former = self._install_locked(entries, expiry)",
+            "for key, entry in self._entries.items():"
+            "\n    entry[1] or entries.setdefault(key, entry)"
+            "\nformer = self._install_locked(entries, expiry)",
         ),
     ),
     breaks(
         "R7.1",
         "lives begin anew when they are loaded",
-        (
-            LOAD,
-            FILL,
-            "begun = now + epoch - header['saved_at']"
-            "\nends = [end and (end + begun if end - epoch > now else end) for end in ends]"
-            f"\n{FILL}",
-        ),
+        (LOAD, "life = end - wall", "life = end - header['saved_at']"),
     ),
     breaks(
         "R7.1",
         "the life left is by the time of the save",
-        (LOAD, FILL, "fresh._fill(keys, values, ends, now - header['saved_at'], now)"),
+        (LOAD, "(monotonic(), time.time())", "(monotonic(), header['saved_at'])"),
     ),
     breaks(
         "R7.1",
         "loaded entries never expire",
-        (LOAD, FILL, "fresh._fill(keys, values, [None] * len(ends), -epoch, now)"),
+        (LOAD, "if end is None:", "if True:"),
     ),
     breaks(
         "R7.1",
         "the order of use is turned around",
-        (LOAD, FILL, "fresh._fill(keys[::-1], values[::-1], ends[::-1], -epoch, now)"),
+        (
+            LOAD,
+            "with self._lock:\n    former = self._install_locked(entries, expiry)"
+            "\n    self._count_from_locked(header['hits'], header['misses'],"
+            " header['evictions'], header['expirations'])",
+            "entries = OrderedDict(reversed(entries.items()))\nwith self._lock:"
+            "\n    former = self._install_locked(entries, expiry)"
+            "\n    self._count_from_locked(header['hits'], header['misses'],"
+            " header['evictions'], header['expirations'])",
+        ),
     ),
     breaks(
         "R7.1",
         "load empties the cache first",
         (
             LOAD,
-            "epoch, now = (self._epoch(), self._now())",
-            "self.clear()\nepoch, now = (self._epoch(), self._now())",
+            "now, wall = (monotonic(), time.time())",
+            "self.clear()\nnow, wall = (monotonic(), time.time())",
         ),
     ),
     breaks(
         "R7.1",
         "cleanup does not know of loaded deadlines",
-        ("memory/_store_py.Store._fill", "self._file(key, end + offset)", "pass"),
+        (LOAD, "expiry.buckets[slot][key] = key", "pass"),
     ),
     breaks(
         "R7.2",
         "what has expired comes back for a second",
         (
             LOAD,
-            FILL,
-            f"ends = [end and max(end, now + epoch + 1) for end in ends]\n{FILL}",
+            "if end > wall:\n    life = end - wall\n    deadline = now + life"
+            "\n    slot = expiry.slot_for(deadline, life)"
+            "\n    entries[key] = (value, deadline, slot)"
+            "\n    expiry.buckets[slot][key] = key",
+            "life = max(end - wall, 1)\ndeadline = now + life"
+            "\nslot = expiry.slot_for(deadline, life)\nentries[key] = (value, deadline, slot)"
+            "\nexpiry.buckets[slot][key] = key",
         ),
     ),
     breaks(
         "R7.2",
         "what has expired in between counts as expirations",
-        (LOAD, "header['expirations']", "header['expirations'] + header['entries'] - len(fresh)"),
+        (
+            LOAD,
+            "header['expirations']",
+            "header['expirations'] + header['entries'] - len(entries)",
+        ),
     ),
     breaks(
         "R7.3",
         "counters stay as they were",
-        (LOAD, SWAP, "self._swap(fresh, False)"),
+        (LOAD, f"{COUNT} header['expirations'])", "pass"),
     ),
     breaks(
         "R7.3",
         "saved counters are added",
-        (LOAD, "header['misses']", "header['misses'] + self._counters()[1]"),
+        (
+            LOAD,
+            "header['misses']",
+            "header['misses'] + self._counted_locked()[1]",
+        ),
     ),
     breaks(
         "R7.3",
         "evictions are not restored",
-        (LOAD, "header['evictions']", "self._counters()[2]"),
+        (LOAD, "header['evictions']", "self._evictions"),
     ),
     breaks(
         "R7.4",
         "the oldest entries of a larger snapshot stay",
         (
             LOAD,
-            FILL,
-            "room = self._max_size - len(fresh)"
-            "\nfresh._fill(keys[:room], values[:room], ends[:room], -epoch, now)",
+            "kept.extend((row for row in rows if row[2] is None or row[2] > wall))",
+            "kept.extend(islice(rows, self._max_size))",
         ),
     ),
     breaks(
         "R7.4",
         "a larger snapshot overfills the cache",
-        (LOAD, "Store(self._max_size)", "Store(max(header['entries'], self._max_size))"),
+        (LOAD, "if header['entries'] > self._max_size:", "if False:"),
     ),
     breaks(
         "R7.4",
         "what a smaller cache leaves out counts as evicted",
-        (LOAD, "header['evictions']", "header['evictions'] + header['entries'] - len(fresh)"),
+        (LOAD, "header['evictions']", "header['evictions'] + header['entries'] - len(entries)"),
     ),
     breaks(
         "R7.4",
         "expired entries take the place of live ones",
-        (
-            LOAD,
-            FILL,
-            "most = self._max_size"
-            "\nfresh._fill(keys[-most:], values[-most:], ends[-most:], -epoch, now)",
-        ),
+        (LOAD, "row[2] is None or row[2] > wall", "True"),
     ),
     breaks(
         "R7.5",
@@ -491,10 +501,28 @@ DEVIATIONS = [
     breaks(
         "R7.9",
         "the former content is released at once",
-        (LOAD, "while fresh._release():", "while False:"),
-        (CLEAR, "while former._release():", "while False:"),
+        (
+            "core._let_go",
+            "while entries:\n        _taken(entries.popitem, entries)",
+            "entries.clear()",
+        ),
     ),
-    held("R7.9", "load reads the file under the lock", "load"),
+    breaks(
+        "R7.9",
+        "load reads the file under the lock",
+        (
+            LOAD,
+            "if header['entries'] > self._max_size:"
+            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
+            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
+            "\n    slices = _columns_of(kept)",
+            "if header['entries'] > self._max_size:"
+            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
+            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
+            "\n    slices = _columns_of(kept)\nself._acquire()",
+        ),
+        (LOAD, "_let_go(*former)", "self._release(); _let_go(*former)"),
+    ),
     breaks(
         "R7.10",
         "paths have the name that Python 3.13 gives them",

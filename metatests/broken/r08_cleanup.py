@@ -1,25 +1,15 @@
 """Caches that keep what has expired, or a thread that nobody needs."""
 
-import time
-from collections.abc import Callable
-from typing import Any
+from .deviation import breaks
 
-from .deviation import Deviations, breaks, wrap
-from .lock import holds, waits
-
-CACHE = "memory/cache.DistributedCache"
+CACHE = "core.DistributedCache"
 MIXIN = "mixin.CacheMixin"
 CLEANUP = f"{CACHE}.cleanup"
-STORE, FILE = "memory/_store_py.Store._store", "memory/_store_py.Store._file"
-SWEEP, TIDY = "memory/_store_py.Store._sweep", "memory/_store_py.Store._tidy"
-PUSH = "heappush(self._deadlines, (deadline, key))"
-VALID = "[(entry[1], key) for key, entry in list(self._entries.items()) if entry[1] != inf]"
+SWEEP = "expiry.ExpiryIndex.sweep"
 START, RUN = "sweeper.start", "sweeper._run"
 WHILE, WAITING = "while not ended.acquire(timeout=wait):", "ended.acquire(timeout=wait)"
-MISSING: Any = object()
 
-DEVIATIONS = Deviations()
-DEVIATIONS += [
+DEVIATIONS = [
     breaks("R8.1", "there is no thread", (START, "thread.start()", "pass")),
     breaks("R8.1", "the thread is no daemon", (START, "daemon=True", "daemon=False")),
     breaks("R8.1", "the thread cleans up once", (RUN, WHILE, f"if not {WAITING}:")),
@@ -48,13 +38,9 @@ DEVIATIONS += [
     breaks(
         "R8.2",
         "what expires at this moment stays",
-        (SWEEP, "now = monotonic()", "now = monotonic() - 1e-06"),
+        (f"{CACHE}.cleanup", "now = monotonic()", "now = monotonic() - 1e-06"),
     ),
-    breaks(
-        "R8.2",
-        "cleanup ends after one go",
-        (CLEANUP, "while swept := self._sweep():", "if swept := self._sweep():"),
-    ),
+    breaks("R8.2", "cleanup ends after one go", (CLEANUP, "if not more:", "if True:")),
     breaks(
         "R8.2",
         "only the last go is counted",
@@ -63,37 +49,105 @@ DEVIATIONS += [
     breaks("R8.2", "cleanup returns what is left", (CLEANUP, "return removed", "return len(self)")),
     breaks(
         "R8.2",
-        "a cleanup forgets the deadlines of what stays",
-        (SWEEP, "return len(gone)", "self._deadlines = []\nreturn len(gone)"),
+        "what was removed is not counted in the stats",
+        (CLEANUP, "self._expirations += swept", "pass"),
     ),
     breaks(
         "R8.2",
-        "a deadline that another entry has is not filed",
-        (FILE, PUSH, f"deadline in [end for end, _ in self._deadlines] or {PUSH}"),
+        "what shares a bucket with the expired goes too",
+        (SWEEP, "if entry[1] <= now:", "if True:"),
+    ),
+    breaks(
+        "R8.2",
+        "what was filed anew is forgotten",
+        ("expiry.ExpiryIndex._refile", "self.buckets[slot][key] = key", "pass"),
+    ),
+    breaks(
+        "R8.2",
+        "a second entry of a bucket is not filed",
+        (f"{CACHE}.set", "bucket[key] = key", "pass"),
     ),
     breaks(
         "R8.2",
         "a live entry that is set anew is not filed",
-        (STORE, "gone.append(old)", "gone.append(old)\nlife = inf"),
+        (
+            f"{CACHE}._store_locked",
+            "if slot is not None:\n    expiry.buckets[slot][key] = key\nentries.move_to_end(key)",
+            "entries.move_to_end(key)",
+        ),
     ),
     breaks(
         "R8.2",
-        "deadlines stand in the order in which they were set",
-        (FILE, PUSH, "self._deadlines.append((deadline, key))"),
+        "a bucket is known by its first deadline only",
+        ("expiry.ExpiryIndex.slot_for", "deadline < bucket.floor", "False"),
+        ("expiry.ExpiryIndex.slot_for", "self.floor <= deadline < self.end", "deadline < self.end"),
+    ),
+    breaks(
+        "R8.3",
+        "cleanup looks at every entry",
+        (
+            CLEANUP,
+            "removed = 0",
+            "removed = len([0 for entry in self._entries.values() if entry[1] == 0])",
+        ),
+    ),
+    breaks(
+        "R8.3",
+        "all that has expired goes in one go",
+        ("core", "_SWEEP = 10000", "_SWEEP = 10 ** 9"),
+    ),
+    breaks(
+        "R8.3",
+        "cleanup holds the lock from end to end",
+        (CLEANUP, "removed = 0", "removed = 0\nself._acquire()"),
+        (CLEANUP, "return removed", "self._release(); return removed"),
     ),
     breaks(
         "R8.3",
         "a former deadline's record is kept",
-        (TIDY, "while len(self._deadlines) > 2 * len(self._entries) + _SLACK:", "while False:"),
+        ("expiry.ExpiryIndex.discard", "del self.buckets[slot][key]", "return"),
+    ),
+    breaks(
+        "R8.3",
+        "overwriting leaves the record of the former deadline",
+        (f"{CACHE}._store_locked", "if old[2] != slot:", "if False:"),
+    ),
+    breaks(
+        "R8.3",
+        "what set evicts leaves its record",
+        (f"{CACHE}.set", "expiry.discard(evicted, old[2], entries)", "pass"),
+    ),
+    breaks(
+        "R8.3",
+        "what is evicted otherwise leaves its record",
+        (f"{CACHE}._make_room_locked", "expiry.discard(key, entry[2], entries)", "pass"),
     ),
     breaks(
         "R8.3",
         "what is removed leaves its record",
-        (
-            TIDY,
-            VALID,
-            f"{VALID} + [each for each in self._deadlines if each[1] not in self._entries]",
-        ),
+        (f"{CACHE}._remove_locked", "if entry[2] is not None:", "if False:"),
+    ),
+    breaks(
+        "R8.3",
+        "what clear removes leaves its records",
+        (f"{CACHE}.clear", "ExpiryIndex()", "self._expiry"),
+        (f"{CACHE}.clear", "_let_go(*former)", "_let_go(former[0], ExpiryIndex())"),
+    ),
+    breaks(
+        "R8.3",
+        "empty buckets are kept",
+        ("expiry.ExpiryIndex._drop", "del self.buckets[slot]", "pass"),
+        ("expiry.ExpiryIndex._first_due", "self._drop(slot)", "self.buckets.pop(slot, None)"),
+    ),
+    breaks(
+        "R8.3",
+        "floors of buckets that are gone are kept",
+        ("expiry.ExpiryIndex._tidy", "self.heap = heap", "pass"),
+    ),
+    breaks(
+        "R8.3",
+        "the places of buckets that are gone are kept",
+        ("expiry.ExpiryIndex._drop", "del self._where[place]", "pass"),
     ),
     breaks(
         "R8.4",
@@ -132,6 +186,15 @@ DEVIATIONS += [
         "R8.4",
         "close removes everything",
         (f"{CACHE}.close", "self._end_cleanup()", "self._end_cleanup(); self.clear()"),
+    ),
+    breaks(
+        "R8.4",
+        "a closed cache stores nothing",
+        (
+            f"{CACHE}.set",
+            "checked = self._checked",
+            "checked = self._checked\nif self._closed:\n    return",
+        ),
     ),
     breaks("R8.4", "the with block does not close", (f"{MIXIN}.__exit__", "self.close()", "pass")),
     breaks("R8.4", "the interpreter waits for the thread", (START, "daemon=True", "daemon=False")),
@@ -222,99 +285,3 @@ DEVIATIONS += [
         "R8.6", "an error is logged where nobody looks", (RUN, "logger.exception", "logger.debug")
     ),
 ]
-
-
-def keeps(
-    name: str, *verbs: str, when: Callable[..., object] = lambda self, *given, **options: True
-) -> None:
-    """Add the cache that keeps a record of each call of `verbs` for which `when` is true."""
-
-    def install(package: Any) -> None:
-        def keep(verb: Any, self: Any, *given: Any, **options: Any) -> Any:
-            if when(self, *given, **options):
-                vars(self).setdefault("_records", []).append([len(self)])
-            return verb(self, *given, **options)
-
-        for verb in verbs:
-            wrap(package.DistributedCache, verb, keep)
-
-    DEVIATIONS.patch("R8.3", name)(install)
-
-
-def is_full(self: Any, *_: Any, **__: Any) -> bool:
-    """Tell whether the cache has as many entries as it may have."""
-    return bool(len(self) == self.stats().max_size)
-
-
-def has_expired(self: Any, *_: Any, **__: Any) -> bool:
-    """Tell whether something in the cache has expired."""
-    return len(self.keys()) < len(self)
-
-
-def is_there(self: Any, key: str, *_: Any, **__: Any) -> bool:
-    """Tell whether there is a live entry at `key`."""
-    return self.peek(key, MISSING) is not MISSING
-
-
-keeps("overwriting leaves the record of the former deadline", "set", when=is_there)
-keeps("what set evicts leaves its record", "set", when=is_full)
-keeps("what is evicted otherwise leaves its record", "set_many", when=is_full)
-keeps("what clear removes leaves its records", "clear")
-keeps("what expired and was read leaves its record", "get", when=has_expired)
-keeps("what cleanup removes leaves its records", "cleanup")
-keeps("what expired and made room leaves its record", "set", when=has_expired)
-
-
-@DEVIATIONS.wrap("R8.2", "what was removed is not counted in the stats", "_sweep")
-def _(sweep: Any, self: Any) -> int:
-    former = self._counters()[:4]
-    swept: int = sweep(self)
-    self._set_counters(*former)
-    return swept
-
-
-@DEVIATIONS.wrap("R8.2", "what expires soon goes with the expired", "cleanup")
-def _(cleanup: Any, self: Any) -> int:
-    removed: int = cleanup(self)
-    soon = [key for key in self.keys() if (self.ttl(key) or 0) < 1]
-    return removed + int(self.delete_many(soon))
-
-
-@DEVIATIONS.wrap("R8.3", "cleanup looks at every entry", "cleanup")
-def _(cleanup: Any, self: Any) -> int:
-    removed: int = cleanup(self)
-    return removed + len([key for key in self.keys() if key is None])
-
-
-def slow_sweep(former: Any, self: Any) -> int:
-    """Take as long as with some million entries: what holds the lock is noticed then."""
-    time.sleep(1e-4)
-    swept: int = former(self)
-    return swept
-
-
-@DEVIATIONS.patch("R8.3", "cleanup holds the lock from end to end")
-def _(package: Any) -> None:
-    wrap(package.DistributedCache, "_sweep", slow_sweep)
-    holds(package.DistributedCache, "cleanup")
-    waits(package.DistributedCache, "set")
-
-
-@DEVIATIONS.patch("R8.3", "all that has expired goes in one go")
-def _(package: Any) -> None:
-    def sweep(former: Any, self: Any) -> int:
-        removed = 0
-        while swept := former(self):
-            removed += swept
-        return removed
-
-    wrap(package.DistributedCache, "_sweep", slow_sweep)
-    wrap(package.DistributedCache, "_sweep", sweep)
-    holds(package.DistributedCache, "_sweep")
-    waits(package.DistributedCache, "set")
-
-
-@DEVIATIONS.wrap("R8.4", "a closed cache stores nothing", "set")
-def _(former: Any, self: Any, *given: Any, **options: Any) -> None:
-    if not self._closed:
-        former(self, *given, **options)

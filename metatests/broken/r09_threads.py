@@ -1,39 +1,119 @@
 """Caches whose calls get into each other's way."""
 
-import time
-from collections.abc import Callable
-from typing import Any
+from .deviation import Deviation, breaks
 
-from .deviation import Deviations, breaks, wrap
-from .lock import held, waits
-from .r08_cleanup import has_expired, is_full
-
-CACHE = "memory/cache.DistributedCache"
+CACHE = "core.DistributedCache"
 FLIGHTS = "flights.Flights"
 GET_OR_SET = f"{CACHE}._missed"
+STORE = f"{CACHE}._store_locked"
+LOCKED = "with self._lock:"
 
 
-MISSING = object()
-ONCE = "__import__('metatests.broken.lock', fromlist=['Once']).Once()"
+def lockless(verb: str) -> Deviation:
+    """Return the cache whose `verb` takes no lock."""
+    return breaks("R9.1", f"{verb} takes no lock", (f"{CACHE}.{verb}", LOCKED, "if True:"))
 
-DEVIATIONS = Deviations()
-DEVIATIONS += [
-    held("R9.2", "values are pickled under the lock", "save"),
-    held("R9.2", "values are unpickled under the lock", "load"),
-    held("R9.2", "keys matches under the lock", "keys"),
-    held("R9.2", "what expires is released under the lock", "get", "get_many", "exists"),
-    held("R9.2", "what set_many overwrites is released under the lock", "set_many"),
-    held("R9.2", "what set overwrites is released under the lock", "set"),
-    held("R9.2", "what is evicted is released under the lock", "set", "set_many", when=is_full),
-    held("R9.2", "what expired to make room is released under the lock", "set", when=has_expired),
-    held("R9.2", "what cleanup removes is released under the lock", "cleanup"),
-    held("R9.2", "what clear removes is released under the lock", "clear"),
-    held("R9.2", "what delete removes is released under the lock", "delete"),
+
+def forgetful(name: str, *edits: tuple[str, str, str]) -> Deviation:
+    """Return a cache that keeps a factory's value though the key was written or removed."""
+    return breaks("R9.3", f"{name} does not keep a factory's value out", *edits)
+
+
+DEVIATIONS = [
+    *map(lockless, ("add", "replace", "touch", "pop", "delete_many", "get_many", "set_many")),
+    *map(lockless, ("clear", "load", "reset_stats", "cleanup")),
+    breaks(
+        "R9.1",
+        "set takes no lock",
+        (f"{CACHE}.set", "self._acquire()", "pass"),
+        (f"{CACHE}.set", "self._release()", "pass"),
+    ),
     breaks(
         "R9.1",
         "the lock cannot be taken twice",
-        (f"{CACHE}.__init__", "threading.RLock()", ONCE),
+        (f"{CACHE}.__init__", "threading.RLock()", "threading.Lock()"),
         (GET_OR_SET, "self._lock._is_owned() or self._flights.inside()", "False"),
+    ),
+    breaks(
+        "R9.1",
+        "set keeps the lock after an error",
+        (
+            f"{CACHE}.set",
+            "try:\n    entries, expiry = (self._entries, self._expiry)"
+            "\n    if self._running or self._journals:\n        pass\n    elif life != inf:"
+            "\n        now = monotonic()\n        deadline = now + life"
+            "\n        if life == expiry.life and expiry.floor <= deadline < expiry.end:"
+            "\n            slot = expiry.slot"
+            "\n            fresh: Entry = (value, deadline, slot)"
+            "\n            if key in entries:\n                old = entries[key]"
+            "\n                if old[2] == slot and old[1] > now:"
+            "\n                    entries[key] = fresh"
+            "\n                    entries.move_to_end(key)\n                    return"
+            "\n            else:"
+            "\n                if len(entries) >= self._max_size and expiry.heap and"
+            " (expiry.heap[0][0] > now) and entries:"
+            "\n                    evicted, old = entries.popitem(last=False)"
+            "\n                    self._evictions += 1"
+            "\n                    if old[2] is not None:"
+            "\n                        expiry.discard(evicted, old[2], entries)"
+            "\n                if len(entries) < self._max_size and key not in entries"
+            " and (slot in expiry.buckets):"
+            "\n                    bucket = expiry.buckets[slot]"
+            "\n                    entries[key] = fresh"
+            "\n                    bucket[key] = key"
+            "\n                    if len(bucket) >= FULL:"
+            "\n                        expiry.life = 0.0"
+            "\n                    if len(entries) <= self._max_size:"
+            "\n                        return"
+            "\n    elif not expiry.heap:\n        fresh = (value, None, None)"
+            "\n        if key in entries:\n            old = entries[key]"
+            "\n            entries[key] = fresh\n            entries.move_to_end(key)"
+            "\n            return\n        if len(entries) >= self._max_size and entries:"
+            "\n            _, old = entries.popitem(last=False)"
+            "\n            self._evictions += 1"
+            "\n        if len(entries) < self._max_size and key not in entries:"
+            "\n            entries[key] = fresh"
+            "\n            if len(entries) <= self._max_size:\n                return"
+            "\n    gone: list[Entry] = []\n    self._store_locked(key, value, life, gone)"
+            "\nfinally:\n    self._release()",
+            "try:\n    entries, expiry = (self._entries, self._expiry)"
+            "\n    if self._running or self._journals:\n        pass\n    elif life != inf:"
+            "\n        now = monotonic()\n        deadline = now + life"
+            "\n        if life == expiry.life and expiry.floor <= deadline < expiry.end:"
+            "\n            slot = expiry.slot"
+            "\n            fresh: Entry = (value, deadline, slot)"
+            "\n            if key in entries:\n                old = entries[key]"
+            "\n                if old[2] == slot and old[1] > now:"
+            "\n                    entries[key] = fresh"
+            "\n                    entries.move_to_end(key)\n                    return"
+            "\n            else:"
+            "\n                if len(entries) >= self._max_size and expiry.heap and"
+            " (expiry.heap[0][0] > now) and entries:"
+            "\n                    evicted, old = entries.popitem(last=False)"
+            "\n                    self._evictions += 1"
+            "\n                    if old[2] is not None:"
+            "\n                        expiry.discard(evicted, old[2], entries)"
+            "\n                if len(entries) < self._max_size and key not in entries"
+            " and (slot in expiry.buckets):"
+            "\n                    bucket = expiry.buckets[slot]"
+            "\n                    entries[key] = fresh"
+            "\n                    bucket[key] = key"
+            "\n                    if len(bucket) >= FULL:"
+            "\n                        expiry.life = 0.0"
+            "\n                    if len(entries) <= self._max_size:"
+            "\n                        return"
+            "\n    elif not expiry.heap:\n        fresh = (value, None, None)"
+            "\n        if key in entries:\n            old = entries[key]"
+            "\n            entries[key] = fresh\n            entries.move_to_end(key)"
+            "\n            return\n        if len(entries) >= self._max_size and entries:"
+            "\n            _, old = entries.popitem(last=False)"
+            "\n            self._evictions += 1"
+            "\n        if len(entries) < self._max_size and key not in entries:"
+            "\n            entries[key] = fresh"
+            "\n            if len(entries) <= self._max_size:\n                return"
+            "\n    gone: list[Entry] = []\n    self._store_locked(key, value, life, gone)"
+            "\nexcept KeyError:\n    pass\nelse:\n    self._release()",
+        ),
     ),
     breaks(
         "R9.1",
@@ -41,12 +121,175 @@ DEVIATIONS += [
         (GET_OR_SET, "self._lock._is_owned() or self._flights.inside()", "False"),
     ),
     breaks(
+        "R9.1",
+        "a read that meets a removal raises",
+        (
+            f"{CACHE}.get",
+            "try:\n    value, deadline, _ = entries[key]"
+            "\n    if deadline is None or deadline > monotonic():\n        self._touch(key)"
+            "\n        next(self._hits)\n        return value\nexcept KeyError:\n    pass",
+            "time.sleep(0)\ntry:\n    value, deadline, _ = entries[key]"
+            "\n    if deadline is None or deadline > monotonic():\n        self._touch(key)"
+            "\n        next(self._hits)\n        return value\nexcept KeyError:\n    pass",
+        ),
+        (f"{CACHE}.get", "except KeyError:", "except IndexError:"),
+    ),
+    breaks(
+        "R9.1",
+        "keys walks the storage that others change",
+        (f"{CACHE}.keys", "list(dict.keys(self._entries))", "[key for key in self._entries]"),
+        (f"{CACHE}.keys", LOCKED, "if True:"),
+    ),
+    breaks(
+        "R9.1",
+        "delete_pattern takes what is set while it runs",
+        (f"{CACHE}._note_write_locked", "written.add(key)", "pass"),
+    ),
+    breaks(
+        "R9.1",
+        "set does not tell a delete_pattern under way",
+        (f"{CACHE}.set", "if self._running or self._journals:", "if self._running:"),
+    ),
+    breaks(
         "R9.2",
         "get_or_set holds the lock while the factory runs",
         (
             GET_OR_SET,
-            "value, keep = self._flights.call(flight, make)",
-            "with self._lock:\n    value, keep = self._flights.call(flight, make)",
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "(value, keep)",
+        ),
+        (
+            GET_OR_SET,
+            "entry = self._live_locked(key, gone)",
+            "entry = self._live_locked(key, gone)"
+            "\nvalue, keep = make() if entry is None else (entry[0], False)",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "values are pickled under the lock",
+        (
+            f"{CACHE}.save",
+            "snapshot.write(target, header, rows, self._codec, self._secret)",
+            "with self._lock:\n    snapshot.write(target, header, rows, self._codec, self._secret)",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "values are unpickled under the lock",
+        (
+            f"{CACHE}.load",
+            "if header['entries'] > self._max_size:"
+            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
+            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
+            "\n    slices = _columns_of(kept)",
+            "if header['entries'] > self._max_size:"
+            "\n    rows = (row for columns in slices for row in zip(*columns, strict=True))"
+            "\n    kept.extend((row for row in rows if row[2] is None or row[2] > wall))"
+            "\n    slices = _columns_of(kept)\nself._acquire()",
+        ),
+        (f"{CACHE}.load", "_let_go(*former)", "self._release(); _let_go(*former)"),
+    ),
+    breaks(
+        "R9.2",
+        "keys matches under the lock",
+        (f"{CACHE}.keys", "now = monotonic()", "self._acquire(); now = monotonic()"),
+        (f"{CACHE}.keys", "return matching", "self._release(); return matching"),
+    ),
+    breaks(
+        "R9.2",
+        "delete_pattern matches under the lock",
+        (
+            f"{CACHE}.delete_pattern",
+            "doomed: list[str] = []",
+            "doomed: list[str] = []\nself._acquire()",
+        ),
+        (f"{CACHE}.delete_pattern", "removed = 0", "removed = 0; self._release()"),
+    ),
+    breaks(
+        "R9.2",
+        "what expires is released under the lock",
+        (f"{CACHE}._remove_locked", "gone.append(entry)", "entry = (0, 0, entry[2])"),
+    ),
+    breaks(
+        "R9.2",
+        "what set_many overwrites is released under the lock",
+        (STORE, "gone.append(old)", "old = old[:0] + (None, *old[1:])"),
+    ),
+    breaks(
+        "R9.2",
+        "what set overwrites is released under the lock",
+        (f"{CACHE}.set", "self._release()", "old = gone = None\nself._release()"),
+    ),
+    breaks(
+        "R9.2",
+        "what is evicted is released under the lock",
+        (f"{CACHE}._make_room_locked", "gone.append(entry)", "entry = (None, *entry[1:])"),
+    ),
+    breaks(
+        "R9.2",
+        "what expired to make room is released under the lock",
+        (f"{CACHE}._make_room_locked", "gone += expired", "del expired"),
+    ),
+    breaks(
+        "R9.2",
+        "what cleanup removes is released under the lock",
+        (
+            f"{CACHE}.cleanup",
+            "more = self._expiry.due(now)",
+            "more = self._expiry.due(now)\ngone = []",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "what clear removes is released under the lock",
+        (
+            f"{CACHE}.clear",
+            "with self._lock:"
+            "\n    former = self._install_locked(OrderedDict(), ExpiryIndex())"
+            "\n_let_go(*former)",
+            "with self._lock:"
+            "\n    former = self._install_locked(OrderedDict(), ExpiryIndex())"
+            "\n    _let_go(*former)",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "what load replaces is released under the lock",
+        (
+            f"{CACHE}.load",
+            "with self._lock:\n    former = self._install_locked(entries, expiry)"
+            "\n    self._count_from_locked(header['hits'], header['misses'],"
+            " header['evictions'], header['expirations'])"
+            "\n_let_go(*former)",
+            "with self._lock:\n    former = self._install_locked(entries, expiry)"
+            "\n    self._count_from_locked(header['hits'], header['misses'],"
+            " header['evictions'], header['expirations'])"
+            "\n    _let_go(*former)",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "what pop removes is released under the lock",
+        (f"{CACHE}.pop", "gone: list[Entry] = []", "gone: list[Entry] = []; result = None"),
+        (f"{CACHE}.pop", "return entry[0]", "del entry; gone.clear(); return None"),
+    ),
+    breaks(
+        "R9.2",
+        "what delete removes is released under the lock",
+        (
+            f"{CACHE}.delete_many",
+            "removed += 1",
+            "removed += 1; gone.clear()",
+        ),
+    ),
+    breaks(
+        "R9.2",
+        "what delete_pattern removes is released under the lock",
+        (
+            f"{CACHE}._delete_unwritten",
+            "removed += self._remove_locked(key, entry, gone)",
+            "removed += self._remove_locked(key, entry, gone); gone.clear(); entry = None",
         ),
     ),
     breaks(
@@ -57,7 +300,7 @@ DEVIATIONS += [
     breaks(
         "R9.3",
         "who missed before another landed runs the factory again",
-        (GET_OR_SET, "self.peek(key, _MISSING)", "_MISSING"),
+        (GET_OR_SET, "entry = self._live_locked(key, gone)", "entry = None"),
     ),
     breaks("R9.3", "waiters get None", (f"{FLIGHTS}.land", "flight.value = value", "pass")),
     breaks(
@@ -110,7 +353,7 @@ DEVIATIONS += [
     breaks(
         "R9.3",
         "the value is not stored",
-        (GET_OR_SET, "self._land(key, value, life)", "self._unwatch(key)"),
+        (GET_OR_SET, "if keep and flight.store:", "if False:"),
     ),
     breaks(
         "R9.3",
@@ -165,281 +408,70 @@ DEVIATIONS += [
     breaks(
         "R9.3",
         "the life begins with the call",
+        (GET_OR_SET, "life = self._life(ttl)", "life = self._life(ttl)\nbegin = monotonic()"),
         (
             GET_OR_SET,
-            "make = partial(results.make, key, factory, store_if)",
-            "make = partial(results.make, key, factory, store_if)\nbegin = self._now()",
+            "self._store_locked(key, value, life, gone, None)",
+            "self._store_locked(key, value, max(life - monotonic() + begin, 1), gone)",
         ),
-        (
-            GET_OR_SET,
-            "self._land(key, value, life)",
-            "self._land(key, value, max(life - self._now() + begin, 1))",
-        ),
+    ),
+    forgetful("a write", (f"{CACHE}._note_write_locked", "self._flights.forget(key)", "pass")),
+    forgetful("set", (f"{CACHE}.set", "if self._running or self._journals:", "if self._journals:")),
+    forgetful("delete", (f"{CACHE}.delete_many", "self._flights.forget(key)", "pass")),
+    forgetful("pop", (f"{CACHE}.pop", "self._flights.forget(key)", "pass")),
+    forgetful("delete_pattern", (f"{CACHE}.delete_pattern", "self._flights.forget(key)", "pass")),
+    forgetful("clear or load", (f"{CACHE}._install_locked", "self._flights.forget_all()", "pass")),
+    breaks(
+        "R9.3",
+        "a write of any key keeps a factory's value out",
+        (f"{CACHE}._note_write_locked", "self._flights.forget(key)", "self._flights.forget_all()"),
+    ),
+    breaks(
+        "R9.3",
+        "a removal of any key keeps a factory's value out",
+        (f"{CACHE}.delete_many", "self._flights.forget(key)", "self._flights.forget_all()"),
     ),
     breaks(
         "R9.3",
         "a pattern keeps values out that it does not match",
-        (f"{CACHE}.delete_pattern", "glob.select(self._watched())", "self._watched()"),
+        (f"{CACHE}.delete_pattern", "if in_flight[key]:", "if True:"),
     ),
     breaks(
         "R9.3",
         "a factory's value that was not stored is lost",
         (
             GET_OR_SET,
-            "self._land(key, value, life)",
-            "if not self._land(key, value, life):\n    value = self.get(key)",
+            "with self._lock:\n    if keep and flight.store:"
+            "\n        self._store_locked(key, value, life, gone, None)"
+            "\n    self._flights.land(flight, value)\nreturn value",
+            "with self._lock:\n    if keep and flight.store:"
+            "\n        self._store_locked(key, value, life, gone, None)"
+            "\n    self._flights.land(flight, value)"
+            "\nreturn value if flight.store else self.get(key)",
         ),
     ),
     breaks(
         "R9.3",
         "a factory may be no callable",
-        (f"{CACHE}._get_or_set_missing", "if not callable(factory):", "if False:"),
+        (f"{CACHE}.get_or_set", "if not callable(factory):", "if False:"),
         (
             GET_OR_SET,
-            "partial(results.make, key, factory, store_if)",
-            "partial(results.make, key, factory if callable(factory) else lambda: factory,"
-            " store_if)",
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "(factory() if callable(factory) else factory, True)",
+        ),
+    ),
+    breaks(
+        "R9.3",
+        "None counts as missing",
+        (
+            f"{CACHE}.get_or_set",
+            "if value is not _MISSING:",
+            "if value is not _MISSING and value is not None:",
+        ),
+        (
+            GET_OR_SET,
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "make()",
         ),
     ),
 ]
-
-
-def others_run() -> None:
-    """Let other threads run, as they may between any two steps."""
-    time.sleep(1e-5)
-
-
-@DEVIATIONS.wrap("R9.1", "add takes two steps", "add")
-def _(add: Any, self: Any, key: str, value: Any, ttl: Any = None) -> bool:
-    if self.exists(key):
-        return False
-    others_run()
-    self.set(key, value, ttl)
-    return True
-
-
-@DEVIATIONS.wrap("R9.1", "replace takes two steps", "replace")
-def _(replace: Any, self: Any, key: str, value: Any, ttl: Any = None) -> bool:
-    if not self.exists(key):
-        return False
-    others_run()
-    self.set(key, value, ttl)
-    return True
-
-
-@DEVIATIONS.wrap("R9.1", "touch takes two steps", "touch")
-def _(touch: Any, self: Any, key: str, ttl: Any = None) -> bool:
-    value = self.peek(key, MISSING)
-    if value is MISSING:
-        return False
-    others_run()
-    self.set(key, value, ttl)
-    return True
-
-
-@DEVIATIONS.wrap("R9.1", "pop takes two steps", "pop")
-def _(pop: Any, self: Any, key: str, default: Any = None) -> Any:
-    value = self.get(key, default)
-    others_run()
-    self.delete(key)
-    return value
-
-
-@DEVIATIONS.wrap("R9.1", "delete_many takes two steps", "delete_many")
-def _(delete_many: Any, self: Any, keys: Any) -> int:
-    keys = list(keys)
-    removed = sum(self.exists(key) for key in keys)
-    others_run()
-    delete_many(self, keys)
-    return removed
-
-
-@DEVIATIONS.wrap("R9.1", "get_many takes a step for each key", "get_many")
-def _(get_many: Any, self: Any, keys: Any) -> dict[str, Any]:
-    found = {key: self.get(key, MISSING) for key in keys}
-    return {key: value for key, value in found.items() if value is not MISSING}
-
-
-@DEVIATIONS.wrap("R9.1", "set_many takes a step for each key", "set_many")
-def _(set_many: Any, self: Any, mapping: Any, ttl: Any = None) -> None:
-    for key, value in mapping.items():
-        others_run()
-        self.set(key, value, ttl)
-
-
-@DEVIATIONS.wrap("R9.1", "clear takes two steps", "clear")
-def _(clear: Any, self: Any) -> None:
-    for key in self.keys()[::2]:
-        self.delete(key)
-    others_run()
-    clear(self)
-
-
-@DEVIATIONS.wrap("R9.1", "load takes two steps", "load")
-def _(load: Any, self: Any, path: Any) -> None:
-    self.clear()
-    load(self, path)
-
-
-@DEVIATIONS.wrap("R9.1", "reset_stats takes two steps", "reset_stats")
-def _(reset_stats: Any, self: Any) -> None:
-    others_run()
-    self._set_counters(0, *self._counters()[1:4])
-    others_run()
-    reset_stats(self)
-
-
-@DEVIATIONS.wrap("R9.1", "cleanup takes two steps", "cleanup")
-def _(cleanup: Any, self: Any) -> int:
-    removed = len(self) - len(self.keys())
-    others_run()
-    cleanup(self)
-    return removed
-
-
-@DEVIATIONS.wrap("R9.1", "set takes two steps", "set")
-def _(set_: Any, self: Any, key: str, *given: Any, **options: Any) -> None:
-    self.delete(key)
-    others_run()
-    set_(self, key, *given, **options)
-
-
-@DEVIATIONS.wrap("R9.1", "set keeps the lock after an error", "set")
-def _(set_: Any, self: Any, *given: Any, **options: Any) -> None:
-    self._lock.acquire()
-    set_(self, *given, **options)
-    self._lock.release()
-
-
-@DEVIATIONS.wrap("R9.1", "a read that meets a removal raises", "get")
-def _(get: Any, self: Any, key: str, default: Any = None) -> Any:
-    if not self.exists(key):
-        return get(self, key, default)
-    others_run()
-    return self[key]
-
-
-@DEVIATIONS.wrap("R9.1", "keys walks the storage that others change", "keys")
-def _(keys: Any, self: Any, *pattern: str) -> list[str]:
-    size = len(self)
-    found: list[str] = keys(self, *pattern)
-    if len(self) != size:
-        raise RuntimeError("changed size during iteration")
-    return found
-
-
-@DEVIATIONS.wrap("R9.1", "delete_pattern takes what is set while it runs", "delete_pattern")
-def _(delete_pattern: Any, self: Any, pattern: str) -> int:
-    removed: int = delete_pattern(self, pattern)
-    return removed + sum(self.delete(key) for key in self.keys(pattern))
-
-
-@DEVIATIONS.patch("R9.1", "set does not tell a delete_pattern under way")
-def _(package: Any) -> None:
-    written: list[str] = []
-
-    def note(former: Any, self: Any, key: str, *given: Any, **options: Any) -> None:
-        written.append(key)
-        former(self, key, *given, **options)
-
-    def delete_pattern(former: Any, self: Any, pattern: str) -> int:
-        written.clear()
-        removed: int = former(self, pattern)
-        return removed + int(self.delete_many({*written} & {*self.keys(pattern)}))
-
-    wrap(package.DistributedCache, "set", note)
-    wrap(package.DistributedCache, "delete_pattern", delete_pattern)
-
-
-@DEVIATIONS.patch("R9.2", "delete_pattern matches under the lock")
-def _(package: Any) -> None:
-    def delete_pattern(former: Any, self: Any, pattern: str) -> int:
-        with self._lock:
-            self.keys(pattern)
-        removed: int = former(self, pattern)
-        return removed
-
-    wrap(package.DistributedCache, "delete_pattern", delete_pattern)
-    waits(package.DistributedCache, "set")
-
-
-def kept(name: str, verb: str) -> None:
-    """Add the cache in which what `verb` removes is kept, and released under the lock."""
-
-    def install(package: Any) -> None:
-        def keep(former: Any, self: Any, *given: Any) -> Any:
-            values = [self.peek(key) for key in self.keys()]
-            result = former(self, *given)
-            with self._lock:
-                values.clear()
-            return result
-
-        wrap(package.DistributedCache, verb, keep)
-        waits(package.DistributedCache, "set")
-
-    DEVIATIONS.patch("R9.2", name)(install)
-
-
-kept("what load replaces is released under the lock", "load")
-kept("what delete_pattern removes is released under the lock", "delete_pattern")
-
-
-@DEVIATIONS.patch("R9.2", "what pop removes is released under the lock")
-def _(package: Any) -> None:
-    def pop(former: Any, self: Any, key: str, default: Any = None) -> Any:
-        with self._lock:
-            former(self, key)
-        return default
-
-    wrap(package.DistributedCache, "pop", pop)
-    waits(package.DistributedCache, "set")
-
-
-def forgetful(name: str, *verbs: str) -> None:
-    """Add the cache that stores a factory's value though one of `verbs` was called meanwhile."""
-
-    def install(package: Any) -> None:
-        called: list[str] = []
-
-        def note(verb: Any, self: Any, *given: Any, **options: Any) -> Any:
-            called.append(verb.__name__)
-            return verb(self, *given, **options)
-
-        def land(former: Any, self: Any, key: str, value: Any, life: float) -> bool:
-            landed: bool = former(self, key, value, life)
-            if called and not landed:
-                self.set(key, value, life)
-            called.clear()
-            return landed
-
-        for verb in verbs:
-            wrap(package.DistributedCache, verb, note)
-        wrap(package.DistributedCache, "_land", land)
-
-    DEVIATIONS.patch("R9.3", f"{name} does not keep a factory's value out")(install)
-
-
-forgetful("a write", "set", "add", "replace", "set_many", "increment")
-forgetful("set", "set")
-forgetful("delete", "delete", "delete_many")
-forgetful("pop", "pop")
-forgetful("delete_pattern", "delete_pattern")
-forgetful("clear or load", "clear", "load")
-
-
-def forget_all(verb: Any, self: Any, *given: Any, **options: Any) -> Any:
-    """Do what `verb` does, and keep the value of every running factory out."""
-    result = verb(self, *given, **options)
-    self._forget(self._watched())
-    return result
-
-
-WRITES, REMOVALS = ("set", "add", "set_many"), ("delete", "delete_many", "pop")
-DEVIATIONS.wrap("R9.3", "a write of any key keeps a factory's value out", *WRITES)(forget_all)
-DEVIATIONS.wrap("R9.3", "a removal of any key keeps a factory's value out", *REMOVALS)(forget_all)
-
-
-@DEVIATIONS.wrap("R9.3", "None counts as missing", "get_or_set")
-def _(get_or_set: Any, self: Any, key: str, factory: Callable[[], Any], *given: Any) -> Any:
-    value = get_or_set(self, key, factory, *given)
-    return factory() if value is None else value

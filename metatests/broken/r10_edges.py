@@ -1,23 +1,22 @@
 """Caches that stumble over what is rare."""
 
 import copy
-from math import inf
 from typing import Any
 
-from .altering import MISSING, use
 from .deviation import Deviations, breaks
 
-CACHE = "memory/cache.DistributedCache"
-STORE = "memory/_store_py.Store"
+CACHE = "core.DistributedCache"
+MIXIN = "mixin.CacheMixin"
 KEY = "arguments.plain_key"
+READ = f"{CACHE}._read_locked"
 
 DEVIATIONS = Deviations()
 DEVIATIONS += [
     breaks(
         "R10.1",
         "any key will do",
-        (f"{STORE}.get", "if type(key) is not str:", "if False:"),
-        (f"{STORE}.set", "if type(key) is not str:", "if False:"),
+        (KEY, "if not isinstance(key, str):", "if False:"),
+        (KEY, "key if type(key) is str else str.__str__(key)", "key"),
     ),
     breaks(
         "R10.1",
@@ -37,10 +36,44 @@ DEVIATIONS += [
     ),
     breaks(
         "R10.1",
-        "a str subclass is kept",
-        (f"{STORE}.get", "key = arguments.plain_key(key)", "arguments.plain_key(key)"),
-        (f"{STORE}.set", "key = arguments.plain_key(key)", "arguments.plain_key(key)"),
+        "the empty key is refused",
+        (KEY, "if not isinstance(key, str):", "if not isinstance(key, str) or not key:"),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
     ),
+    breaks(
+        "R10.1",
+        "long keys are cut",
+        (
+            KEY,
+            "key if type(key) is str else str.__str__(key)",
+            "key[:250] if type(key) is str else str.__str__(key)",
+        ),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
+        (f"{CACHE}.get", "if type(key) is not str:", "if True:"),
+    ),
+    breaks(
+        "R10.1",
+        "keys are stripped",
+        (
+            KEY,
+            "key if type(key) is str else str.__str__(key)",
+            "key.strip() if type(key) is str else str.__str__(key)",
+        ),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
+        (f"{CACHE}.get", "if type(key) is not str:", "if True:"),
+    ),
+    breaks(
+        "R10.1",
+        "the case of keys is lost",
+        (
+            KEY,
+            "key if type(key) is str else str.__str__(key)",
+            "key.lower() if type(key) is str else str.__str__(key)",
+        ),
+        (f"{CACHE}.set", "if type(key) is not str:", "if True:"),
+        (f"{CACHE}.get", "if type(key) is not str:", "if True:"),
+    ),
+    breaks("R10.1", "a str subclass is kept", (KEY, "str.__str__(key)", "key")),
     breaks("R10.1", "a str subclass is asked for its text", (KEY, "str.__str__(key)", "str(key)")),
     breaks(
         "R10.1",
@@ -53,22 +86,68 @@ DEVIATIONS += [
         ("arguments.plain_keys", "(str, bytes, bytearray)", "str"),
     ),
     breaks(
+        "R10.1",
+        "the error for a missing item holds the object asked for",
+        (f"{MIXIN}.__getitem__", "arguments.plain_key(key)", "key"),
+    ),
+    breaks(
+        "R10.1",
+        "the error for a missing item to delete holds the object asked for",
+        (f"{MIXIN}.__delitem__", "arguments.plain_key(key)", "key"),
+    ),
+    breaks(
+        "R10.1",
+        "what is empty is made anew",
+        (f"{CACHE}.get_or_set", "if value is not _MISSING:", "if value is not _MISSING and value:"),
+        (
+            f"{CACHE}._missed",
+            "self._flights.call(flight, make) if entry is None else (entry[0], False)",
+            "make()",
+        ),
+    ),
+    breaks(
+        "R10.1",
+        "values are asked whether they are the missing one",
+        (f"{MIXIN}.__getitem__", "if value is _MISSING:", "if value == _MISSING:"),
+    ),
+    breaks(
+        "R10.1",
+        "values are copied when they are read",
+        (READ, "return entry[0]", "return __import__('copy').deepcopy(entry[0])"),
+    ),
+    breaks(
+        "R10.1",
+        "iteration follows what changes",
+        (f"{MIXIN}.__iter__", "iter(self.keys())", "iter(self._entries)"),
+    ),
+    breaks(
+        "R10.2",
+        "get gives None for any default",
+        (f"{CACHE}.get", "return default", "return None"),
+        (READ, "return default", "return None if default is None else default"),
+    ),
+    breaks(
         "R10.3",
         "no reads divide by zero",
         ("stats.CacheStats.hit_rate", "self.hits / reads if reads else 0.0", "self.hits / reads"),
     ),
     breaks(
         "R10.3",
+        "set_many of nothing is an error",
+        (f"{CACHE}.set_many", "gone: list[Entry] = []", "gone: list[Entry] = []; pairs[0]"),
+    ),
+    breaks(
+        "R10.3",
         "there is no smallest deadline to clean up by",
-        (f"{STORE}._sweep", "now = monotonic()", "now = monotonic()\nself._deadlines[0]"),
+        (f"{CACHE}.cleanup", "removed = 0", "removed = 0; self._expiry.heap[0]"),
     ),
     breaks(
         "R10.3",
         "an empty cache is not saved",
         (
             f"{CACHE}.save",
-            "header['entries'] = size",
-            "if not size:\n    raise ValueError('empty')\nheader['entries'] = size",
+            "header['entries'] = len(keys)",
+            "header['entries'] = len(keys); keys[0]",
         ),
     ),
     breaks(
@@ -76,16 +155,25 @@ DEVIATIONS += [
         "an empty snapshot is damaged",
         (
             f"{CACHE}.load",
-            "epoch, now = self._epoch(), self._now()",
-            "epoch, now = self._epoch(), self._now()"
-            "\nif not header['entries']:\n    raise ValueError('empty')",
+            "expiry = ExpiryIndex()",
+            "expiry = ExpiryIndex()\nif not header['entries']:\n    raise ValueError('empty')",
         ),
+    ),
+    breaks(
+        "R10.3",
+        "a deleted pattern has to match",
+        (f"{CACHE}.delete_pattern", "removed = 0", "removed = 0; doomed[0]"),
+    ),
+    breaks(
+        "R10.3",
+        "to decrement what is missing is an error",
+        (f"{MIXIN}.decrement", "create=create", "create=False"),
     ),
     breaks(
         "R10.4",
         "set_many stores what comes before a bad key",
         (
-            f"{STORE}.set_many",
+            f"{CACHE}.set_many",
             "pairs = arguments.pairs(mapping)",
             "pairs = ((arguments.plain_key(k), v) for k, v in mapping.items())",
         ),
@@ -94,7 +182,7 @@ DEVIATIONS += [
         "R10.4",
         "delete_many deletes what comes before a bad key",
         (
-            f"{STORE}.delete_many",
+            f"{CACHE}.delete_many",
             "unwanted = arguments.plain_keys(keys)",
             "unwanted = (arguments.plain_key(key) for key in keys)",
         ),
@@ -103,7 +191,7 @@ DEVIATIONS += [
         "R10.4",
         "get_many counts what comes before a bad key",
         (
-            f"{STORE}.get_many",
+            f"{CACHE}.get_many",
             "wanted = arguments.plain_keys(keys)",
             "wanted = (arguments.plain_key(key) for key in keys)",
         ),
@@ -123,9 +211,40 @@ DEVIATIONS += [
         (
             f"{CACHE}._missed",
             "self._flights.fail(flight, error)",
-            "hits, misses, *rest = self._counters()[:4]"
-            "\nself._set_counters(hits, misses - 1, *rest)"
+            "self._misses = count(self._counted_locked()[1] - 1)"
             "\nself._flights.fail(flight, error)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a get_or_set with a bad ttl is a read",
+        (f"{CACHE}.get_or_set", "life = self._life(ttl)", "self.get(key); life = self._life(ttl)"),
+    ),
+    breaks(
+        "R10.4",
+        "cache[key] of a missing key is no read",
+        (
+            f"{MIXIN}.__getitem__",
+            "value: V = self.get(key, _MISSING)",
+            "value: V = self.get(key, _MISSING) if self.exists(key) else _MISSING",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a touch with a bad ttl is a use",
+        (
+            f"{CACHE}.touch",
+            "life = self._life(ttl)",
+            "self.get(key); self._life(ttl); life = self._life(ttl)",
+        ),
+    ),
+    breaks(
+        "R10.4",
+        "a bad ttl takes the deadline away",
+        (
+            f"{CACHE}.touch",
+            "life = self._life(ttl)",
+            "if key in self._entries:\n    self.set(key, 1, inf)\nlife = self._life(ttl)",
         ),
     ),
     breaks(
@@ -157,28 +276,6 @@ def _(cache: Any) -> None:
 def as_text(key: Any) -> str:
     """Return a key that is taken, whatever `key` is."""
     return key if isinstance(key, str) else repr(key)
-
-
-@DEVIATIONS.wrap("R10.1", "the empty key is refused", "set")
-def _(set_: Any, self: Any, key: Any, *given: Any, **options: Any) -> None:
-    if key == "":
-        raise TypeError("a key must not be empty")
-    set_(self, key, *given, **options)
-
-
-@DEVIATIONS.wrap("R10.1", "long keys are cut", "get", "set")
-def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
-    return verb(self, key[:250] if type(key) is str else key, *given, **options)
-
-
-@DEVIATIONS.wrap("R10.1", "keys are stripped", "get", "set")
-def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
-    return verb(self, key.strip() if type(key) is str else key, *given, **options)
-
-
-@DEVIATIONS.wrap("R10.1", "the case of keys is lost", "get", "set")
-def _(verb: Any, self: Any, key: Any, *given: Any, **options: Any) -> Any:
-    return verb(self, key.lower() if type(key) is str else key, *given, **options)
 
 
 @DEVIATIONS.wrap("R10.1", "get takes any key", "get")
@@ -423,110 +520,3 @@ def _(add: Any, self: Any, key: Any, *given: Any, **options: Any) -> bool:
     if self.exists(key) and self.get(key) is None:
         self.delete(key)
     return bool(add(self, key, *given, **options))
-
-
-@DEVIATIONS.wrap("R10.1", "the error for a missing item holds the object asked for", "__getitem__")
-def _(getitem: Any, self: Any, key: Any) -> Any:
-    try:
-        return getitem(self, key)
-    except KeyError:
-        raise KeyError(key) from None
-
-
-@DEVIATIONS.wrap(
-    "R10.1", "the error for a missing item to delete holds the object asked for", "__delitem__"
-)
-def _(delitem: Any, self: Any, key: Any) -> None:
-    try:
-        delitem(self, key)
-    except KeyError:
-        raise KeyError(key) from None
-
-
-@DEVIATIONS.wrap("R10.1", "what is empty is made anew", "get_or_set")
-def _(get_or_set: Any, self: Any, key: Any, factory: Any, *given: Any, **options: Any) -> Any:
-    if self.exists(key) and not self.peek(key):
-        self.delete(key)
-    return get_or_set(self, key, factory, *given, **options)
-
-
-@DEVIATIONS.wrap("R10.1", "values are asked whether they are the missing one", "__getitem__")
-def _(getitem: Any, self: Any, key: Any) -> Any:
-    value = getitem(self, key)
-    if value == MISSING:
-        raise KeyError(key)
-    return value
-
-
-@DEVIATIONS.wrap("R10.1", "values are copied when they are read", "get")
-def _(get: Any, self: Any, key: Any, default: Any = None) -> Any:
-    value = get(self, key, default)
-    return value if value is default else copy.deepcopy(value)
-
-
-@DEVIATIONS.wrap("R10.1", "iteration follows what changes", "__iter__")
-def _(iterate: Any, self: Any) -> Any:
-    for key in iterate(self):
-        size = len(self)
-        yield key
-        if key not in self or len(self) != size:
-            raise RuntimeError("the cache has changed during iteration")
-
-
-@DEVIATIONS.wrap("R10.2", "get gives None for any default", "get")
-def _(get: Any, self: Any, key: Any, default: Any = None) -> Any:
-    return get(self, key)
-
-
-@DEVIATIONS.wrap("R10.3", "set_many of nothing is an error", "set_many")
-def _(set_many: Any, self: Any, mapping: Any, *given: Any, **options: Any) -> None:
-    set_many(self, mapping, *given, **options)
-    if not mapping:
-        raise IndexError("nothing to set")
-
-
-@DEVIATIONS.wrap("R10.3", "a deleted pattern has to match", "delete_pattern")
-def _(delete_pattern: Any, self: Any, pattern: Any) -> Any:
-    removed = delete_pattern(self, pattern)
-    if not removed:
-        raise KeyError(pattern)
-    return removed
-
-
-@DEVIATIONS.wrap("R10.3", "to decrement what is missing is an error", "decrement")
-def _(decrement: Any, self: Any, key: Any, amount: Any = 1, **options: Any) -> Any:
-    return decrement(self, key, amount, **{**options, "create": False})
-
-
-@DEVIATIONS.wrap("R10.4", "a get_or_set with a bad ttl is a read", "get_or_set")
-def _(get_or_set: Any, self: Any, key: Any, factory: Any, ttl: Any = None, **options: Any) -> Any:
-    try:
-        return get_or_set(self, key, factory, ttl, **options)
-    except ValueError:
-        self.get(key)
-        raise
-
-
-@DEVIATIONS.wrap("R10.4", "cache[key] of a missing key is no read", "__getitem__")
-def _(getitem: Any, self: Any, key: Any) -> Any:
-    if not self.exists(key):
-        raise KeyError(key)
-    return getitem(self, key)
-
-
-@DEVIATIONS.wrap("R10.4", "a touch with a bad ttl is a use", "touch")
-def _(touch: Any, self: Any, key: Any, ttl: Any = None) -> Any:
-    try:
-        return touch(self, key, ttl)
-    except (TypeError, ValueError):
-        use(self, key)
-        raise
-
-
-@DEVIATIONS.wrap("R10.4", "a bad ttl takes the deadline away", "touch")
-def _(touch: Any, self: Any, key: Any, ttl: Any = None) -> Any:
-    try:
-        return touch(self, key, ttl)
-    except (TypeError, ValueError):
-        touch(self, key, inf)
-        raise

@@ -86,7 +86,7 @@ DEVIATIONS.edit(
 DEVIATIONS.edit(
     "near",
     "a store ends the fetch before it decides",
-    (f"{NEAR}.store", "gone: list[Any] = []", "self.abandon(token)\ngone: list[Any] = []"),
+    (f"{NEAR}.store", "gone: list[Entry] = []", "self.abandon(token)\ngone: list[Entry] = []"),
     (f"{NEAR}.store", "self._ended_locked(token)", "pass"),
 )
 DEVIATIONS.edit(
@@ -94,26 +94,22 @@ DEVIATIONS.edit(
     "an invalidation looks for entries before fetches",
     (
         f"{NEAR}.invalidate",
-        "key in self._fetches or peek(key, _MISSING) is not _MISSING or key in self._bells",
-        "peek(key, _MISSING) is not _MISSING or key in self._fetches or key in self._bells",
+        "key in self._fetches or key in self._entries or key in self._bells",
+        "key in self._entries or key in self._fetches or key in self._bells",
     ),
 )
 DEVIATIONS.edit(
     "near",
     "the life counts from the answer",
-    (
-        f"{NEAR}.store",
-        "life = began + min(ttl, self._bound) - monotonic()",
-        "life = min(ttl, self._bound)",
-    ),
+    (f"{NEAR}.store", "life = began + min(ttl, self._bound) - now", "life = min(ttl, self._bound)"),
 )
 DEVIATIONS.edit(
     "near",
     "what comes after the trust has ended is stored",
     (
         f"{NEAR}.store",
-        "life > 0 and self.trusted() and epoch == fetches.epoch",
-        "life > 0 and epoch == fetches.epoch",
+        "epoch == fetches.epoch and life > 0 and self._trusted > now",
+        "epoch == fetches.epoch and life > 0",
     ),
 )
 DEVIATIONS.edit(
@@ -121,7 +117,7 @@ DEVIATIONS.edit(
     "of two fetches with different values the former stays",
     (
         f"{NEAR}.store",
-        "if fetches.stored != raw:\n    gone = self._store._take([key])",
+        "if fetches.stored != raw:\n    self._let_go_locked(key, gone)",
         "if fetches.stored != raw:\n    pass",
     ),
 )
@@ -133,7 +129,7 @@ DEVIATIONS.edit(
 DEVIATIONS.edit(
     "near",
     "a fetch that finds nothing leaves what is here",
-    (f"{NEAR}.drop", "gone = self._forget_locked([token.key])", "gone = []"),
+    (f"{NEAR}.drop", "self._forget_locked(token.key, gone)", "pass"),
 )
 DEVIATIONS.edit(
     "near",
@@ -143,56 +139,27 @@ DEVIATIONS.edit(
 DEVIATIONS.edit(
     "near",
     "a reset empties it before it refuses what is under way",
-    (f"{NEAR}.reset", "with self._lock:", "self._clear()\nwith self._lock:"),
-    (f"{NEAR}.reset", "self._clear()\nfor bell in bells:", "for bell in bells:"),
+    (f"{NEAR}.reset", "with self._lock:", "self.clear()\nwith self._lock:"),
+    (f"{NEAR}.reset", "self.clear()\nfor bell in bells:", "for bell in bells:"),
 )
 DEVIATIONS.edit(
     "near",
     "a reader does not ask whether it is trusted",
-    (f"{NEAR}.reader", "read = self._store._read", "read = self._store.get"),
+    (
+        f"{NEAR}.reader",
+        "deadline > monotonic() < self._trusted",
+        "deadline > monotonic()",
+    ),
 )
 DEVIATIONS.edit(
     "near",
     "many are read one after the other",
-    (
-        f"{NEAR}.read_many",
-        "return self._store._read_many(keys)",
-        "found = {key: self._store._read(key, _MISSING) for key in keys}"
-        "\nreturn None if _MISSING in found.values() else found",
-    ),
+    (f"{NEAR}.read_many", "if self._live_locked(key, gone) is None:", "if False:"),
 )
 DEVIATIONS.edit(
     "near",
     "latches stay shut where invalidations may be missed",
     (f"{NEAR}.distrust", "for bell in bells:\n    bell.ring()", "pass"),
-)
-DEVIATIONS.edit(
-    "near",
-    "it is trusted before anybody follows the writes",
-    (f"{NEAR}.__init__", "self._store._trust(_NEVER)", "pass"),
-)
-DEVIATIONS.edit(
-    "near",
-    "it has one lock and its store another one",
-    (f"{NEAR}.__init__", "Store(max_size, lock=self._lock)", "Store(max_size)"),
-)
-DEVIATIONS.edit(
-    "near",
-    "values are let go of under the lock",
-    (
-        f"{NEAR}.wrote",
-        "with self._lock:\n    gone = self._forget_locked(written)",
-        "with self._lock:\n    gone = self._forget_locked(written)\n    gone = []",
-    ),
-)
-DEVIATIONS.edit(
-    "near",
-    "what makes room for a new entry is dropped under the lock",
-    (
-        f"{NEAR}.store",
-        "gone = self._store._put(key, value, life)",
-        "self._store.set(key, value, life)",
-    ),
 )
 
 # -- tracking ------------------------------------------------------------------------------------

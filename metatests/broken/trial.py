@@ -4,9 +4,6 @@ Each process of the pool owns a copy and has imported all that the tests need bu
 trial it puts the broken files into its copy and forks; the child imports the cache and runs the
 tests until one fails by assertion. The test that noticed last time is tried first, and alone: it
 costs a fraction of collecting all tests of the clause.
-
-The compiled store serves where there is one, as everywhere else. A deviation that edits the store
-in Python is tried on that one.
 """
 
 import ast
@@ -68,14 +65,12 @@ class Trial:
     """Files of `cache/` to change, by their path in it, and the tests to run.
 
     `clauses` is what `--clauses` takes, or None where `files` hold the tests of a module.
-    `python_store` says that the store in Python is to serve, even where another one was compiled.
     """
 
     sources: dict[str, str]
     clauses: str | None
     files: tuple[str, ...]
     first: str | None = None
-    python_store: bool = False
 
 
 @dataclass
@@ -95,18 +90,17 @@ def trial_of(deviation: Deviation, noticed: dict[str, str]) -> Trial:
     if deviation.clause in SUITES:
         files = tuple(f"tests/redis/{name}" for name in _present(SUITES[deviation.clause]))
         return Trial(sources, None, files, first)
-    files = tuple(suites(deviation.clause))
-    return Trial(sources, deviation.clause, files, first, deviation.python_store)
+    return Trial(sources, deviation.clause, tuple(suites(deviation.clause)), first)
 
 
-def control(clauses: str, python_store: bool = False) -> Trial:
+def control(clauses: str) -> Trial:
     """Return the trial of the true cache, written as edited modules are: by `ast.unparse`."""
     package = ROOT / "cache"
     sources = {
         file.relative_to(package).as_posix(): ast.unparse(ast.parse(file.read_text("utf-8")))
         for file in package.rglob("*.py")
     }
-    return Trial(sources, clauses, tuple(suites(clauses)), python_store=python_store)
+    return Trial(sources, clauses, tuple(suites(clauses)))
 
 
 def _present(names: tuple[str, ...]) -> list[str]:
@@ -232,9 +226,9 @@ def run(trial: Trial) -> Verdict:
         chosen = [] if trial.clauses is None else [f"--clauses={trial.clauses}"]
         verdict = Verdict(False)
         if trial.first is not None:
-            verdict = _forked([*chosen, trial.first], 90.0, trial.python_store)
+            verdict = _forked([*chosen, trial.first], 90.0)
         if verdict.noticed_by is None:
-            verdict = _forked([*chosen, *trial.files], TIMEOUT, trial.python_store)
+            verdict = _forked([*chosen, *trial.files], TIMEOUT)
     verdict.seconds = time.monotonic() - began
     return verdict
 
@@ -252,17 +246,13 @@ def _put(stack: contextlib.ExitStack, file: pathlib.Path, source: str) -> None:
     os.utime(file, (status.st_atime, status.st_mtime + next(_numbers)))
 
 
-def _forked(
-    arguments: list[str], seconds: float, python_store: bool = False, write: bool = False
-) -> Verdict:
+def _forked(arguments: list[str], seconds: float, write: bool = False) -> Verdict:
     """Run pytest in a child, until a test fails by assertion, for so many seconds at the most."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         try:
-            if python_store:
-                os.environ["CACHE_NO_EXTENSIONS"] = "1"
             _child(arguments, writing, write)
         except BaseException:
             traceback.print_exc()

@@ -1,1 +1,0 @@
-"""The engine in process: the stores, one compiled and one in Python."""
