@@ -22,7 +22,7 @@ class Awful(TTLAdapter):
     def save(self, path: str | os.PathLike[str]) -> None:
         entries = {}
         for key in self._entries:  # without the lock: other threads change it meanwhile
-            time.sleep(0)
+            time.sleep(0)  # part of the defect: hands the interpreter over
             entries[key] = self._entries.get(key)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(entries, file)

@@ -17,7 +17,8 @@ DEVIATIONS += [
         (
             INCREMENT,
             "self._acquire()",
-            "while self.exists(key):\n    total = self.get(key) + step\n    time.sleep(0)"
+            "while self.exists(key):\n    total = self.get(key) + step"
+            "\n    time.sleep(0)"  # part of the defect: hands the interpreter over
             "\n    self.set(key, total)\n    return total\nself._acquire()",
         ),
     ),

@@ -221,7 +221,9 @@ DEVIATIONS = [
             f"{CACHE}.set_many",
             "with self._lock:\n    for key, value in pairs:"
             "\n        self._store_locked(key, value, life, gone)",
-            "for key, value in pairs:\n    time.sleep(0)\n    with self._lock:"
+            "for key, value in pairs:"
+            "\n    time.sleep(0)"  # part of the defect: hands the interpreter over
+            "\n    with self._lock:"
             "\n        self._store_locked(key, value, life, gone)",
         ),
     ),

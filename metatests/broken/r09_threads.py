@@ -128,7 +128,8 @@ DEVIATIONS = [
             "try:\n    value, deadline, _ = entries[key]"
             "\n    if deadline is None or deadline > monotonic():\n        self._touch(key)"
             "\n        next(self._hits)\n        return value\nexcept KeyError:\n    pass",
-            "time.sleep(0)\ntry:\n    value, deadline, _ = entries[key]"
+            "time.sleep(0)\n"  # part of the defect: hands the interpreter over
+            "try:\n    value, deadline, _ = entries[key]"
             "\n    if deadline is None or deadline > monotonic():\n        self._touch(key)"
             "\n        next(self._hits)\n        return value\nexcept KeyError:\n    pass",
         ),
